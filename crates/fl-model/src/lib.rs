@@ -1,5 +1,34 @@
 //! Names, units, plans, grids and parameter sets of a federation.
+//!
+//! The vocabulary that every tier shares. Nothing here reads a file, a socket or a clock, and nothing
+//! here knows how it is written on the wire: `fl-wire` owns that.
 
+mod contribution;
+mod data;
+mod grid;
+mod ids;
+mod job;
+mod log;
+mod plan;
+mod roster;
+mod statistics;
+mod sum;
 mod training;
 
+pub use contribution::{
+    Admission, Contribution, ContributionKey, EncodedUpdate, Outcome, Payload, ProtectedUpdate,
+    Reason, TrainMetrics,
+};
+pub use data::{DataSpec, Feature, FeatureSpec, Label, Normalization, Split};
+pub use grid::{Grid, GridError, GridWidth};
+pub use ids::{
+    DeviceId, Digest, Epoch, InvalidDigest, InvalidName, JobId, MemberId, NAME_BYTES_MAX,
+    ObjectRef, Phase, ROOT_NAME, RegionId, RoundKey, RoundNumber, TraceContext,
+};
+pub use job::{AdaptiveRule, JobSpec, ServerOptimizer, Weighting};
+pub use log::{JobEnd, LogEntry, PhaseResult, RegionAbsence, RoundOutcome};
+pub use plan::{EvaluateWork, Overflow, Privacy, RoundPlan, TrainWork, Work};
+pub use roster::{Role, RosterEntry};
+pub use statistics::{EvaluationCounters, FeatureStatistics, FixedPoint};
+pub use sum::{Absence, PartialSum, Sum, UpdateSum};
 pub use training::{LocalOptimizer, Loss, TrainingSpec};

@@ -1,0 +1,153 @@
+//! Which columns a job learns from, and what it learns to tell.
+
+/// One column of raw input to the exported model, and how it is encoded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Feature {
+    /// A number, scaled; encoded width 1.
+    Numeric {
+        /// Name of the CSV column.
+        column: String,
+    },
+    /// A number on a circle, as sine and cosine of 2πx/period; encoded width 2.
+    Cyclic {
+        /// Name of the CSV column, or `hour` or `month` of the time column.
+        source: String,
+        /// Length of the circle in units of the column: 24 for hours.
+        period: f32,
+    },
+    /// One of a list of values, as one column each; encoded width is the list's length.
+    /// Its raw value is the index in the list.
+    Categorical {
+        /// Name of the CSV column.
+        column: String,
+        /// The values in order, as they stand in the CSV.
+        categories: Vec<String>,
+    },
+}
+
+impl Feature {
+    /// Name of the raw column.
+    pub fn name(&self) -> &str {
+        match self {
+            Feature::Numeric { column } | Feature::Categorical { column, .. } => column,
+            Feature::Cyclic { source, .. } => source,
+        }
+    }
+
+    /// How many encoded columns it becomes.
+    pub fn encoded_width(&self) -> usize {
+        match self {
+            Feature::Numeric { .. } => 1,
+            Feature::Cyclic { .. } => 2,
+            Feature::Categorical { categories, .. } => categories.len(),
+        }
+    }
+}
+
+/// The inputs of a job's model, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureSpec {
+    /// Raw columns in order.
+    pub features: Vec<Feature>,
+    /// Normalised features are cut to ±clip, in standard deviations.
+    pub clip: f32,
+}
+
+impl FeatureSpec {
+    /// Width of the encoded input: what the job's model takes.
+    pub fn encoded_width(&self) -> usize {
+        self.features.iter().map(Feature::encoded_width).sum()
+    }
+}
+
+/// What a row's target is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Label {
+    /// 1 where the column exceeds the limit, 0 otherwise; for binary cross-entropy.
+    Above {
+        /// Name of the CSV column.
+        column: String,
+        /// The limit, exclusive, in the column's unit.
+        limit: f64,
+    },
+    /// The index of the value in a list; for softmax cross-entropy, and with two classes for binary.
+    Class {
+        /// Name of the CSV column.
+        column: String,
+        /// The values in order, as they stand in the CSV.
+        classes: Vec<String>,
+    },
+    /// The column's number; for regression.
+    Value {
+        /// Name of the CSV column.
+        column: String,
+    },
+}
+
+impl Label {
+    /// Name of the CSV column.
+    pub fn column(&self) -> &str {
+        match self {
+            Label::Above { column, .. } | Label::Class { column, .. } | Label::Value { column } => {
+                column
+            }
+        }
+    }
+
+    /// Number of classes; none for regression.
+    pub fn classes(&self) -> Option<usize> {
+        match self {
+            Label::Above { .. } => Some(2),
+            Label::Class { classes, .. } => Some(classes.len()),
+            Label::Value { .. } => None,
+        }
+    }
+}
+
+/// Which rows a device trains on and which it is tested on. Rows are counted from 0 after the header.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Split {
+    /// Half-open ranges of rows; an open end reaches to the last row.
+    Rows {
+        /// First and one past the last training row.
+        train: (u64, Option<u64>),
+        /// First and one past the last test row.
+        test: (u64, Option<u64>),
+    },
+    /// The last `test_fraction` of the rows are the test, the others train.
+    Tail {
+        /// Between 0 and 1, both exclusive.
+        test_fraction: f64,
+    },
+    /// A column says it: rows whose value is `test` are the test, rows with `train` train.
+    Column {
+        /// Name of the CSV column.
+        column: String,
+        /// Its value on training rows.
+        train: String,
+        /// Its value on test rows.
+        test: String,
+    },
+}
+
+/// Everything a device must know to turn its CSV into examples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataSpec {
+    /// The inputs.
+    pub inputs: FeatureSpec,
+    /// The target.
+    pub label: Label,
+    /// Name of the time column (`YYYY-MM-DDTHH:MM`), where features use `hour` or `month`.
+    pub time_column: Option<String>,
+    /// Which rows train; a device's own settings may say otherwise.
+    pub split: Split,
+}
+
+/// Scale of the encoded features, from the statistics round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Normalization {
+    /// One per encoded column; a missing value becomes it. 0 for one-hot columns.
+    pub mean: Vec<f32>,
+    /// One per encoded column: 1 / standard deviation. 1 for one-hot and constant columns.
+    pub scale: Vec<f32>,
+}
