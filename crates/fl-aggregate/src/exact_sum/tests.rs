@@ -85,6 +85,8 @@ fn summed(plan: &RoundPlan, payloads: &[Payload]) -> ExactSum {
     sum
 }
 
+type Change = dyn Fn(&mut u64, &mut Vec<Vec<i32>>, &mut TrainMetrics);
+
 #[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
     let plan = plan(GridWidth::W16);
@@ -95,7 +97,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         assert_eq!(tried.add(&payload), Err(expected));
         assert_eq!(tried, sum);
     };
-    let changed = |change: &dyn Fn(&mut u64, &mut Vec<Vec<i32>>, &mut TrainMetrics)| {
+    let changed = |change: &Change| {
         let mut payload = good.clone();
         let Payload::Update { update, metrics } = &mut payload else {
             unreachable!("the payload is an update")
