@@ -1,0 +1,5 @@
+//! Tributary's development commands, and what they share with the end-to-end tests: finding and
+//! fetching servers, and supervising processes.
+
+pub mod fetch;
+pub mod workspace;
