@@ -26,7 +26,7 @@ pub use ids::{
     ObjectRef, Phase, ROOT_NAME, RegionId, RoundKey, RoundNumber, TraceContext,
 };
 pub use job::{AdaptiveRule, JobSpec, ServerOptimizer, Weighting};
-pub use log::{JobEnd, LogEntry, PhaseResult, RegionAbsence, RoundOutcome};
+pub use log::{JobEnd, LogEntry, PhaseResult, RegionAbsence, RegionSummary, RoundOutcome};
 pub use plan::{EvaluateWork, Overflow, Privacy, RoundPlan, TrainWork, Work};
 pub use roster::{Role, RosterEntry};
 pub use statistics::{EvaluationCounters, FeatureStatistics, FixedPoint};

@@ -7,6 +7,7 @@ use crate::ids::{Digest, Epoch, ObjectRef, RegionId, RoundKey};
 use crate::job::JobSpec;
 use crate::plan::RoundPlan;
 use crate::statistics::EvaluationCounters;
+use crate::sum::Absence;
 
 /// How a phase of a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,21 @@ pub struct RegionAbsence {
     pub region: RegionId,
     /// Why its partial is not there.
     pub reason: Reason,
+}
+
+/// What a region's partial said beside its sum.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RegionSummary {
+    /// Devices in it.
+    pub contributors: u32,
+    /// Devices that were asked and are not in it.
+    pub absent: Vec<Absence>,
+    /// Bytes that the devices sent up.
+    pub edge_up_bytes: u64,
+    /// Bytes of the signed partial.
+    pub fog_up_bytes: u64,
+    /// Bytes that the fog sent down.
+    pub down_bytes: u64,
 }
 
 /// What a merged phase gave.
@@ -102,8 +118,8 @@ pub enum LogEntry {
         region: RegionId,
         /// SHA-256 of the signed partial.
         digest: Digest,
-        /// Devices in it.
-        contributors: u32,
+        /// What it said beside its sum.
+        summary: RegionSummary,
         /// When.
         at_us: u64,
     },
