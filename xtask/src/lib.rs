@@ -2,4 +2,6 @@
 //! fetching servers, and supervising processes.
 
 pub mod fetch;
+pub mod guard;
+pub mod processes;
 pub mod workspace;

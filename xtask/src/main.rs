@@ -1,11 +1,13 @@
 //! `cargo xtask`: everything that is done to the project, in one place.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::fetch::{self, Platform};
-use xtask::workspace;
+use xtask::{guard, workspace};
 
 /// Tributary's development commands.
 #[derive(Parser)]
@@ -23,6 +25,23 @@ enum Task {
         #[arg(long)]
         platform: Option<Platform>,
     },
+    /// Run a command and end it when standard input closes.
+    Guard {
+        /// How long the command may take over its own end before it is killed.
+        #[arg(long, default_value_t = guard::GRACE_MS)]
+        grace_ms: u64,
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Become a command that dies with its guard: the inner half of guard.
+    #[command(hide = true)]
+    Guarded {
+        #[arg(long)]
+        guard: i32,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -39,6 +58,11 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Fetch { platform } => fetch(platform)?,
+        Task::Guard { grace_ms, command } => {
+            let code = guard::run(&command, Duration::from_millis(grace_ms))?;
+            return Ok(ExitCode::from(code));
+        }
+        Task::Guarded { guard, command } => guard::become_guarded(&command, guard)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,139 @@
+//! `xtask guard -- CMD…`: runs a foreign program that knows nothing of us, and ends it when the
+//! pipe on our standard input closes, however its other end died.
+//!
+//! Two processes stand between the holder of the pipe and CMD. The guard watches pipe and signals.
+//! Its child, `xtask guarded`, asks the kernel to be killed with the guard and becomes CMD, so not
+//! even a SIGKILL of the guard leaves CMD running.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// How long CMD may take over its own end before it is killed.
+pub const GRACE_MS: u64 = 10_000;
+/// What shells add to a signal's number to make an exit code of it.
+const SIGNAL_CODE_BASE: i32 = 128;
+/// A SIGCHLD that came before we listened is made up for by looking this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+enum Event {
+    /// The pipe is closed, or somebody asks for a gentle end.
+    End,
+    /// SIGQUIT: kill CMD at once.
+    Kill,
+    /// A child may have ended.
+    Child,
+}
+
+/// Runs `command` (program and arguments) until it ends or is to end; gives its exit code, for a
+/// signal 128 and its number.
+pub fn run(command: &[OsString], grace: Duration) -> Result<u8> {
+    let (sender, events) = mpsc::channel();
+    watch_signals(sender.clone())?;
+    let mut child = start(command)?;
+    watch_stdin(sender);
+    let mut kill_at: Option<Instant> = None;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for the command")? {
+            return Ok(code_of(status));
+        }
+        let left = kill_at.map(|at| at.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            signal_group(&child, Signal::KILL)?;
+            kill_at = None;
+        }
+        match events.recv_timeout(left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)) {
+            Ok(Event::End) if kill_at.is_none() => {
+                signal_group(&child, Signal::TERM)?;
+                kill_at = Some(Instant::now() + grace);
+            }
+            Ok(Event::Kill) => signal_group(&child, Signal::KILL)?,
+            Ok(Event::End | Event::Child) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the guard's watchers are gone"),
+        }
+    }
+}
+
+/// The inner half: dies with the process `guard`, and becomes `command`. Returns only to fail.
+pub fn become_guarded(command: &[OsString], guard: i32) -> Result<()> {
+    let (program, arguments) = command.split_first().context("no command to run")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .context("cannot ask to be ended with the guard")?;
+    // The guard may have died before the kernel knew of our wish.
+    let parent = rustix::process::getppid().map(Pid::as_raw_nonzero);
+    if parent.map(i32::from) != Some(guard) {
+        bail!("the guard {guard} is gone");
+    }
+    let error = Command::new(program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.to_string_lossy()))
+}
+
+fn start(command: &[OsString]) -> Result<Child> {
+    let own = std::env::current_exe().context("cannot tell our own executable")?;
+    Command::new(own)
+        .args(["guarded", "--guard", &std::process::id().to_string(), "--"])
+        .args(command)
+        .stdin(Stdio::null())
+        // A group of its own: the terminal's Ctrl-C reaches the guard, which ends it gently.
+        .process_group(0)
+        .spawn()
+        .context("cannot start the command")
+}
+
+fn watch_signals(sender: Sender<Event>) -> Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGCHLD])
+        .context("cannot listen for signals")?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let event = match signal {
+                SIGCHLD => Event::Child,
+                SIGQUIT => Event::Kill,
+                _ => Event::End,
+            };
+            if sender.send(event).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+fn watch_stdin(sender: Sender<Event>) {
+    thread::spawn(move || {
+        let mut ignored = [0; 256];
+        loop {
+            match io::stdin().read(&mut ignored) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(1..) => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+        // Nobody to tell means that the command has ended meanwhile.
+        let _ = sender.send(Event::End);
+    });
+}
+
+fn signal_group(child: &Child, signal: Signal) -> Result<()> {
+    match rustix::process::kill_process_group(Pid::from_child(child), signal) {
+        // Already ended: the next look reaps it.
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).context("cannot signal the command"),
+    }
+}
+
+fn code_of(status: ExitStatus) -> u8 {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| SIGNAL_CODE_BASE + signal));
+    code.and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX)
+}

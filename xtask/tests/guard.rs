@@ -1,0 +1,151 @@
+//! Nothing that runs under `xtask guard` outlives the holder of its pipe.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use common::{eventually, is_alive, pid_in, xtask};
+use rustix::process::{Pid, Signal};
+
+fn guard(script: &str) -> Command {
+    let mut command = Command::new(xtask());
+    command
+        .args(["guard", "--grace-ms", "500", "--", "sh", "-c", script])
+        .stdin(Stdio::piped());
+    command
+}
+
+/// Writes its own number to a file, then stays.
+fn staying(file: &Path) -> String {
+    format!("echo $$ > '{}'; exec sleep 1000", file.display())
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().expect("the guard exits by itself")
+}
+
+fn send(pid: u32, signal: Signal) {
+    let pid = pid
+        .try_into()
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("the process exists");
+}
+
+#[test]
+fn exits_with_the_commands_code() {
+    let check = |script: &str, expected: i32| {
+        let mut child = guard(script).spawn().unwrap();
+        // `wait` would close the pipe first.
+        let status = eventually("the end of the guard", || child.try_wait().unwrap());
+        assert_eq!(code(status), expected, "{script}");
+    };
+    check("exit 0", 0);
+    check("exit 7", 7);
+    check("kill -KILL $$", 128 + 9);
+}
+
+#[test]
+fn a_command_that_cannot_run_is_named() {
+    let mut child = Command::new(xtask())
+        .args(["guard", "--", "/nowhere/no such server"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Held open: a closed pipe would end the command before it can fail.
+    let pipe = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(pipe);
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        message.contains("cannot run /nowhere/no such server"),
+        "{message}"
+    );
+}
+
+#[test]
+fn closing_the_pipe_ends_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let mut child = guard(&staying(&file)).spawn().unwrap();
+    let command = pid_in(&file);
+    drop(child.stdin.take());
+    assert_eq!(code(child.wait().unwrap()), 128 + 15);
+    assert!(!is_alive(command));
+}
+
+#[test]
+fn a_command_deaf_to_sigterm_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!(
+        "trap '' TERM; echo $$ > '{}'; while :; do sleep 1; done",
+        file.display()
+    );
+    let mut child = guard(&script).spawn().unwrap();
+    let command = pid_in(&file);
+    drop(child.stdin.take());
+    assert_eq!(code(child.wait().unwrap()), 128 + 9);
+    assert!(!is_alive(command));
+}
+
+#[test]
+fn signals_to_the_guard_end_the_command() {
+    let check = |signal: Signal, expected: i32| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let mut child = guard(&staying(&file)).spawn().unwrap();
+        let command = pid_in(&file);
+        send(child.id(), signal);
+        let status = eventually("the end of the guard", || child.try_wait().unwrap());
+        assert_eq!(code(status), expected, "{signal:?}");
+        assert!(!is_alive(command));
+    };
+    check(Signal::TERM, 128 + 15);
+    check(Signal::INT, 128 + 15);
+    check(Signal::QUIT, 128 + 9);
+}
+
+#[test]
+fn sigkill_of_the_guard_ends_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let mut child = guard(&staying(&file)).spawn().unwrap();
+    let command = pid_in(&file);
+    child.kill().unwrap();
+    eventually("the end of the command", || {
+        (!is_alive(command)).then_some(())
+    });
+    child.wait().unwrap();
+}
+
+#[test]
+fn sigkill_of_the_guards_parent_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let command_file = folder.path().join("command");
+    let guard_file = folder.path().join("guard");
+    // The shell alone holds the pipe's writing end, as xtask does for its children.
+    let script = format!(
+        "mkfifo pipe; \"$0\" guard -- sh -c \"$1\" <pipe & echo $! > '{}'; exec 3>pipe; wait",
+        guard_file.display()
+    );
+    let mut parent = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(xtask())
+        .arg(staying(&command_file))
+        .current_dir(folder.path())
+        .spawn()
+        .unwrap();
+    let (guard, command) = (pid_in(&guard_file), pid_in(&command_file));
+    assert!(is_alive(guard) && is_alive(command));
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    eventually("the end of both", || {
+        (!is_alive(guard) && !is_alive(command)).then_some(())
+    });
+}
