@@ -4,4 +4,5 @@
 pub mod fetch;
 pub mod guard;
 pub mod processes;
+pub mod tidy;
 pub mod workspace;

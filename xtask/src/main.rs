@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::fetch::{self, Platform};
-use xtask::{guard, workspace};
+use xtask::{guard, tidy, workspace};
 
 /// Tributary's development commands.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Task {
         #[arg(long)]
         platform: Option<Platform>,
     },
+    /// Check the dependency table, the inner layers' purity and the project's habits.
+    Tidy,
     /// Run a command and end it when standard input closes.
     Guard {
         /// How long the command may take over its own end before it is killed.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Fetch { platform } => fetch(platform)?,
+        Task::Tidy => return tidy(),
         Task::Guard { grace_ms, command } => {
             let code = guard::run(&command, Duration::from_millis(grace_ms))?;
             return Ok(ExitCode::from(code));
@@ -76,4 +79,16 @@ fn fetch(platform: Option<Platform>) -> Result<()> {
     println!("nats-server   {}", tools.nats_server.display());
     println!("onnxruntime   {}", tools.onnxruntime.display());
     Ok(())
+}
+
+fn tidy() -> Result<ExitCode> {
+    let findings = tidy::check(&workspace::root()?)?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if findings.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("{} findings", findings.len());
+    Ok(ExitCode::FAILURE)
 }
