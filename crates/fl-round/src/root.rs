@@ -1,0 +1,381 @@
+//! The cloud's side: one job, whose state is the fold of its log.
+//!
+//! ```text
+//!            ┌────────────── next round ───────────────┐
+//! waiting ─► open ─► (partials accepted) ─► closed ─► settled ─► … ─► ended
+//!               Opened      PartialAccepted   Closed     Settled       Ended     (log entries)
+//! ```
+//! An event asks for an entry to be appended; only when the log has taken it does the state move and
+//! do effects follow. So a root that is killed anywhere starts again from the log alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fl_aggregate::ExactSum;
+use fl_model::{
+    DeviceId, Digest, Epoch, Grid, JobEnd, JobId, JobSpec, LogEntry, Normalization, ObjectRef,
+    PartialSum, PhaseResult, RegionId, RoundKey, RoundNumber, RoundOutcome, RoundPlan, Sum,
+    TraceContext,
+};
+
+use crate::time::{Millis, Timeout};
+
+mod closing;
+mod fold;
+mod opening;
+mod record;
+
+pub use closing::PartialRefusal;
+pub use fold::ReplayError;
+pub use record::{Failover, PhaseRecord, RegionRecord, RoundRecord};
+
+/// How long a root waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootLimits {
+    /// A fog is dead after that long without a beat.
+    pub fog_silence_ms: Millis,
+    /// After a start, fogs that were not heard yet are waited for that long.
+    pub grace_ms: Millis,
+    /// Added to the plan's deadline for what a fog needs to close and report.
+    pub report_ms: Millis,
+    /// Before the first phase, devices that are not there yet are waited for that long once there are enough.
+    pub gather_ms: Millis,
+    /// Before a round is tried again after one without its quorum.
+    pub retry_ms: Millis,
+}
+
+/// What happens to a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RootEvent {
+    /// The log is read, objects are in reach: go on.
+    Started,
+    /// The log took the entry that was asked for last.
+    Committed(LogEntry),
+    /// The regions that have a fog, and the devices that the roster names there.
+    Regions(BTreeMap<RegionId, u32>),
+    /// A fog was heard: that many of its devices are connected.
+    Beat(RegionId, u32),
+    /// A partial with a valid signature arrived; `bytes` long with SHA-256 `digest`.
+    Partial {
+        /// What it says.
+        partial: Box<PartialSum>,
+        /// SHA-256 of the signed bytes.
+        digest: Digest,
+        /// Their length.
+        bytes: u64,
+    },
+    /// The result of [`RootEffect::Merge`] is stored.
+    Merged(RoundKey, Box<PhaseResult>),
+    /// An operator ends the job.
+    Stop,
+    /// The time of [`RootRound::next_timeout`] has come.
+    Timeout,
+}
+
+/// What the shell has to do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RootEffect {
+    /// Append to the job's log, then report [`RootEvent::Committed`].
+    Append(LogEntry),
+    /// Send the plan to the regions.
+    PublishPlan(Box<RoundPlan>, Vec<RegionId>),
+    /// Read that accepted partial again and report it as [`RootEvent::Partial`]: it was before a restart.
+    FetchPartial(RoundKey, RegionId, Digest),
+    /// A partial is not taken: say why, keep its bytes aside.
+    RefusePartial(RegionId, Digest, PartialRefusal),
+    /// Merge, store the result, then report [`RootEvent::Merged`].
+    Merge(Box<MergeInput>),
+    /// Tell the regions how the phase ended. After a restart it may be told again.
+    PublishSettled(Box<PhaseRecord>),
+    /// The round is over: for its trace and its line. After a restart it may be told again.
+    RoundDone(Box<RoundRecord>),
+    /// Too few devices are there to open the next phase.
+    Waiting {
+        /// Devices connected.
+        online: u32,
+        /// Devices needed.
+        quorum: u32,
+    },
+    /// The job is over: take its plan back.
+    Ended(JobEnd),
+}
+
+/// Everything that a merge needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MergeInput {
+    /// The plan whose phase is merged.
+    pub plan: Box<RoundPlan>,
+    /// The sum over all accepted regions.
+    pub sum: Sum,
+    /// The server optimiser's moments before this round.
+    pub moments: Option<ObjectRef>,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootStage {
+    /// Between phases.
+    Waiting,
+    /// A phase collects partials.
+    Open,
+    /// A phase is being merged.
+    Closed,
+    /// Over.
+    Ended(JobEnd),
+}
+
+/// The phase in progress.
+#[derive(Debug)]
+struct Current {
+    plan: Box<RoundPlan>,
+    regions: Vec<RegionId>,
+    accepted: BTreeMap<RegionId, Digest>,
+    closed: Option<RoundOutcome>,
+    sum: ExactSum,
+    merged: BTreeSet<RegionId>,
+    contributors: BTreeSet<DeviceId>,
+    deadline: Option<Millis>,
+}
+
+/// A fog as the root hears it.
+#[derive(Debug, Clone, Copy)]
+struct Fog {
+    devices: u32,
+    online: u32,
+    heard: Option<Millis>,
+}
+
+/// A job's state between two events.
+#[derive(Debug)]
+pub struct RootRound {
+    limits: RootLimits,
+    // Folded from the log.
+    job: JobId,
+    spec: Box<JobSpec>,
+    model: ObjectRef,
+    tensors: Vec<usize>,
+    parameters: ObjectRef,
+    moments: Option<ObjectRef>,
+    grid: Grid,
+    normalization: Option<Normalization>,
+    epoch: Epoch,
+    next: Option<RoundKey>,
+    merged_rounds: u32,
+    current: Option<Current>,
+    record: RoundRecord,
+    ended: Option<JobEnd>,
+    last_at_us: u64,
+    // Of this process only.
+    now: Millis,
+    started: Option<Millis>,
+    fogs: BTreeMap<RegionId, Fog>,
+    enough_since: Option<Millis>,
+    not_before: Millis,
+    appending: bool,
+    waiting_said: Option<u32>,
+}
+
+impl RootRound {
+    /// The job's name.
+    pub fn job(&self) -> &JobId {
+        &self.job
+    }
+
+    /// What the operator asked for.
+    pub fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
+    /// The user's model.
+    pub fn model(&self) -> ObjectRef {
+        self.model
+    }
+
+    /// The newest global parameters.
+    pub fn parameters(&self) -> ObjectRef {
+        self.parameters
+    }
+
+    /// The scale of the inputs, once the statistics phase is merged.
+    pub fn normalization(&self) -> Option<&Normalization> {
+        self.normalization.as_ref()
+    }
+
+    /// The epoch in which this root leads.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Training rounds merged so far.
+    pub fn merged_rounds(&self) -> u32 {
+        self.merged_rounds
+    }
+
+    /// Where the job stands.
+    pub fn stage(&self) -> RootStage {
+        match (&self.current, self.ended) {
+            (_, Some(how)) => RootStage::Ended(how),
+            (Some(current), _) if current.closed.is_some() => RootStage::Closed,
+            (Some(_), _) => RootStage::Open,
+            (None, _) => RootStage::Waiting,
+        }
+    }
+
+    /// The plan of the phase in progress.
+    pub fn plan(&self) -> Option<&RoundPlan> {
+        self.current.as_ref().map(|current| &*current.plan)
+    }
+
+    /// The next phase to open; none once all rounds are done.
+    pub fn next_key(&self) -> Option<&RoundKey> {
+        self.next.as_ref()
+    }
+
+    /// The round in progress, or the last one.
+    pub fn record(&self) -> &RoundRecord {
+        &self.record
+    }
+
+    /// When to call with [`RootEvent::Timeout`].
+    pub fn next_timeout(&self) -> Option<Timeout> {
+        let started = self
+            .started
+            .filter(|_| self.ended.is_none() && self.epoch.0 > 0)?;
+        match &self.current {
+            None => self.opening_timeout(),
+            Some(current) if current.closed.is_some() => None,
+            Some(current) => {
+                let why = "the round's deadline";
+                let deadline = current.deadline.map(|at| Timeout { at, why });
+                Timeout::earlier(deadline, self.silence_timeout(current, started))
+            }
+        }
+    }
+
+    /// Takes one event. `at_us` is the wall clock, written into log entries for traces only.
+    /// `trace` gives the context of a round's span.
+    pub fn handle(
+        &mut self,
+        event: RootEvent,
+        now: Millis,
+        at_us: u64,
+        trace: impl Fn(&JobId, RoundNumber) -> TraceContext,
+    ) -> Vec<RootEffect> {
+        self.now = now;
+        let mut effects = match event {
+            RootEvent::Started => self.on_started(now, at_us),
+            RootEvent::Committed(entry) => self.on_committed(entry, now),
+            RootEvent::Regions(regions) => {
+                self.set_regions(regions);
+                Vec::new()
+            }
+            RootEvent::Beat(region, online) => {
+                self.on_beat(region, online, now);
+                Vec::new()
+            }
+            RootEvent::Partial {
+                partial,
+                digest,
+                bytes,
+            } => self.on_partial(&partial, digest, bytes, at_us),
+            RootEvent::Merged(key, result) => self.on_merged(key, result, at_us),
+            RootEvent::Stop => self.on_stop(at_us),
+            RootEvent::Timeout => Vec::new(),
+        };
+        if self.started.is_some() && self.ended.is_none() && !self.appending {
+            effects.extend(self.close_if_due(now, at_us));
+        }
+        if self.started.is_some() && self.ended.is_none() && !self.appending {
+            effects.extend(self.open_if_due(now, at_us, trace));
+        }
+        effects
+    }
+
+    fn on_started(&mut self, now: Millis, at_us: u64) -> Vec<RootEffect> {
+        self.started = Some(now);
+        match self.ended {
+            Some(how) => vec![RootEffect::Ended(how)],
+            None => {
+                let epoch = Epoch(self.epoch.0 + 1);
+                self.append(LogEntry::Led { epoch, at_us })
+            }
+        }
+    }
+
+    /// Asks for one entry; nothing else is asked for until the log has answered.
+    fn append(&mut self, entry: LogEntry) -> Vec<RootEffect> {
+        self.appending = true;
+        vec![RootEffect::Append(entry)]
+    }
+
+    fn on_committed(&mut self, entry: LogEntry, now: Millis) -> Vec<RootEffect> {
+        self.appending = false;
+        self.apply(&entry);
+        match entry {
+            LogEntry::Led { .. } => self.resume(now),
+            LogEntry::Opened { plan, regions, .. } => {
+                self.set_deadline(now);
+                vec![RootEffect::PublishPlan(plan, regions)]
+            }
+            LogEntry::Closed { outcome, .. } => match outcome {
+                RoundOutcome::Merged => self.merge_if_ready(),
+                RoundOutcome::NoQuorum => {
+                    self.not_before = now + self.limits.retry_ms;
+                    self.phase_done()
+                }
+            },
+            LogEntry::Settled { .. } => self.phase_done(),
+            LogEntry::Ended { how, .. } => vec![RootEffect::Ended(how)],
+            LogEntry::Submitted { .. } | LogEntry::PartialAccepted { .. } => Vec::new(),
+        }
+    }
+
+    /// Tells of the phase that has just ended, and of the round where that was its last.
+    fn phase_done(&self) -> Vec<RootEffect> {
+        let Some(phase) = self.record.phases.last() else {
+            return Vec::new();
+        };
+        let mut effects = vec![RootEffect::PublishSettled(Box::new(phase.clone()))];
+        let goes_on = self
+            .next
+            .as_ref()
+            .is_some_and(|next| next.round == self.record.round);
+        if !goes_on {
+            effects.push(RootEffect::RoundDone(Box::new(self.record.clone())));
+        }
+        effects
+    }
+
+    /// What a root that starts again has to do, in the middle of a phase or between two.
+    fn resume(&mut self, now: Millis) -> Vec<RootEffect> {
+        self.set_deadline(now);
+        let Some(current) = &self.current else {
+            return self.phase_done();
+        };
+        let key = &current.plan.key;
+        let mut effects = Vec::new();
+        if current.closed.is_none() {
+            let plan = current.plan.clone();
+            effects.push(RootEffect::PublishPlan(plan, current.regions.clone()));
+        }
+        effects.extend(current.accepted.iter().map(|(region, &digest)| {
+            RootEffect::FetchPartial(key.clone(), region.clone(), digest)
+        }));
+        effects.extend(self.merge_if_ready());
+        effects
+    }
+
+    fn set_deadline(&mut self, now: Millis) {
+        if let Some(current) = &mut self.current {
+            let wait = Millis::from(current.plan.deadline_ms) + self.limits.report_ms;
+            current.deadline = Some(now + wait);
+        }
+    }
+
+    fn on_stop(&mut self, at_us: u64) -> Vec<RootEffect> {
+        if self.ended.is_some() || self.appending {
+            return Vec::new();
+        }
+        let how = JobEnd::Stopped;
+        self.append(LogEntry::Ended { how, at_us })
+    }
+}

@@ -1,0 +1,197 @@
+//! Which partials a phase takes, and when it closes.
+
+use fl_model::{
+    Digest, LogEntry, PartialSum, PhaseResult, Reason, RegionAbsence, RegionSummary, RoundKey,
+    RoundOutcome,
+};
+
+use super::{MergeInput, RootEffect, RootRound};
+use crate::time::Millis;
+
+/// Why a partial is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PartialRefusal {
+    /// The phase is over, or another one is open.
+    #[error("its round is not open")]
+    NotOpen,
+    /// The round did not ask that region.
+    #[error("the round did not ask its region")]
+    Region,
+    /// It answers a plan of another epoch.
+    #[error("it answers a plan of another epoch")]
+    Epoch,
+    /// The region's partial was accepted already, with other bytes.
+    #[error("another partial of its region was accepted before")]
+    Other,
+    /// A device is in it that is in another region's partial too.
+    #[error("a device in it was counted in another region")]
+    Overlap,
+    /// More contributions than the plan allows.
+    #[error("it brings more contributions than the plan allows")]
+    Quota,
+    /// Its sum is of another shape, or leaves the range.
+    #[error("its sum does not fit the plan's model")]
+    Shape,
+}
+
+impl RootRound {
+    pub(super) fn on_partial(
+        &mut self,
+        partial: &PartialSum,
+        digest: Digest,
+        bytes: u64,
+        at_us: u64,
+    ) -> Vec<RootEffect> {
+        let region = partial.region.clone();
+        match self.check_partial(partial, digest) {
+            Err(refusal) => vec![RootEffect::RefusePartial(region, digest, refusal)],
+            Ok(Taken::Before) => Vec::new(),
+            Ok(Taken::Restored) => self.merge_if_ready(),
+            Ok(Taken::New) => self.append(LogEntry::PartialAccepted {
+                key: partial.key.clone(),
+                region,
+                digest,
+                summary: RegionSummary {
+                    contributors: partial.contributors.len() as u32,
+                    absent: partial.absent.clone(),
+                    edge_up_bytes: partial.edge_up_bytes,
+                    fog_up_bytes: bytes,
+                    down_bytes: partial.down_bytes,
+                },
+                at_us,
+            }),
+        }
+    }
+
+    /// Adds a partial to the phase's sum. Where the log then does not take it, this root is no longer
+    /// the leader and its state goes with it.
+    fn check_partial(
+        &mut self,
+        partial: &PartialSum,
+        digest: Digest,
+    ) -> Result<Taken, PartialRefusal> {
+        let open = |current: &&mut super::Current| current.plan.key == partial.key;
+        let current = self
+            .current
+            .as_mut()
+            .filter(open)
+            .ok_or(PartialRefusal::NotOpen)?;
+        let region = &partial.region;
+        let accepted = current.accepted.get(region).copied();
+        if !current.regions.contains(region) {
+            return Err(PartialRefusal::Region);
+        }
+        if partial.epoch != current.plan.epoch {
+            return Err(PartialRefusal::Epoch);
+        }
+        match accepted {
+            Some(before) if before != digest => return Err(PartialRefusal::Other),
+            Some(_) if current.merged.contains(region) => return Ok(Taken::Before),
+            None if current.closed.is_some() => return Err(PartialRefusal::NotOpen),
+            _ => {}
+        }
+        if partial
+            .contributors
+            .iter()
+            .any(|device| current.contributors.contains(device))
+        {
+            return Err(PartialRefusal::Overlap);
+        }
+        let contributors = current.contributors.len() + partial.contributors.len();
+        if contributors > current.plan.contributions_max as usize {
+            return Err(PartialRefusal::Quota);
+        }
+        current
+            .sum
+            .merge(&partial.sum)
+            .map_err(|_| PartialRefusal::Shape)?;
+        current
+            .contributors
+            .extend(partial.contributors.iter().cloned());
+        current.merged.insert(region.clone());
+        Ok(if accepted.is_some() {
+            Taken::Restored
+        } else {
+            Taken::New
+        })
+    }
+
+    /// Closes once every region that may still answer is in, or at the deadline.
+    pub(super) fn close_if_due(&mut self, now: Millis, at_us: u64) -> Vec<RootEffect> {
+        let Some(current) = self
+            .current
+            .as_ref()
+            .filter(|current| current.closed.is_none())
+        else {
+            return Vec::new();
+        };
+        let missing = || {
+            let regions = current.regions.iter();
+            regions.filter(|region| !current.accepted.contains_key(*region))
+        };
+        let awaited = missing().any(|region| self.is_alive(region));
+        let over = current.deadline.is_some_and(|deadline| now >= deadline);
+        let restoring = current.merged.len() < current.accepted.len();
+        if (awaited && !over) || restoring || current.deadline.is_none() {
+            return Vec::new();
+        }
+        let absent = missing().map(|region| RegionAbsence {
+            region: region.clone(),
+            reason: if self.is_alive(region) {
+                Reason::RegionLate
+            } else {
+                Reason::FogSilent
+            },
+        });
+        let enough = current.contributors.len() >= current.plan.quorum as usize;
+        let outcome = if enough {
+            RoundOutcome::Merged
+        } else {
+            RoundOutcome::NoQuorum
+        };
+        let entry = LogEntry::Closed {
+            key: current.plan.key.clone(),
+            outcome,
+            absent: absent.collect(),
+            at_us,
+        };
+        self.append(entry)
+    }
+
+    /// Asks for the merge once the phase is closed and every accepted partial is in the sum.
+    pub(super) fn merge_if_ready(&mut self) -> Vec<RootEffect> {
+        let Some(current) = &self.current else {
+            return Vec::new();
+        };
+        let ready = current.closed == Some(RoundOutcome::Merged)
+            && current.merged.len() == current.accepted.len();
+        if !ready {
+            return Vec::new();
+        }
+        vec![RootEffect::Merge(Box::new(MergeInput {
+            plan: current.plan.clone(),
+            sum: current.sum.sum().clone(),
+            moments: self.moments,
+        }))]
+    }
+
+    pub(super) fn on_merged(
+        &mut self,
+        key: RoundKey,
+        result: Box<PhaseResult>,
+        at_us: u64,
+    ) -> Vec<RootEffect> {
+        let closed = |current: &super::Current| current.plan.key == key && current.closed.is_some();
+        if !self.current.as_ref().is_some_and(closed) {
+            return Vec::new();
+        }
+        self.append(LogEntry::Settled { key, result, at_us })
+    }
+}
+
+/// How a partial stands to the phase's sum.
+enum Taken {
+    New,
+    Restored,
+    Before,
+}
