@@ -4,5 +4,7 @@
 pub mod fetch;
 pub mod guard;
 pub mod processes;
+pub mod supply_chain;
+pub mod testing;
 pub mod tidy;
 pub mod workspace;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::fetch::{self, Platform};
-use xtask::{guard, tidy, workspace};
+use xtask::fetch::{self, Platform, PythonRuntime};
+use xtask::processes::run_to_end;
+use xtask::testing::{self, TestArguments};
+use xtask::{guard, supply_chain, tidy, workspace};
 
 /// Tributary's development commands.
 #[derive(Parser)]
@@ -24,9 +26,16 @@ enum Task {
         /// Fetch the pinned ones for this platform, whatever the machine has or is.
         #[arg(long)]
         platform: Option<Platform>,
+        /// Also fetch the Python packages that judge exported models.
+        #[arg(long)]
+        python: bool,
     },
+    /// Fetch what is missing and run every test.
+    Test(TestArguments),
     /// Check the dependency table, the inner layers' purity and the project's habits.
     Tidy,
+    /// Check licences, bans, sources and advisories of the dependencies.
+    SupplyChain,
     /// Run a command and end it when standard input closes.
     Guard {
         /// How long the command may take over its own end before it is killed.
@@ -59,7 +68,11 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<ExitCode> {
     match task {
-        Task::Fetch { platform } => fetch(platform)?,
+        Task::Fetch { platform, python } => fetch(platform, python)?,
+        Task::Test(arguments) => {
+            return Ok(verdict(testing::run(&workspace::root()?, &arguments)?));
+        }
+        Task::SupplyChain => return Ok(verdict(supply_chain::run(&workspace::root()?)?)),
         Task::Tidy => return tidy(),
         Task::Guard { grace_ms, command } => {
             let code = guard::run(&command, Duration::from_millis(grace_ms))?;
@@ -70,7 +83,7 @@ fn run(task: Task) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn fetch(platform: Option<Platform>) -> Result<()> {
+fn fetch(platform: Option<Platform>, python: bool) -> Result<()> {
     let root = workspace::root()?;
     let tools = match platform {
         Some(platform) => fetch::pinned_tools(&root, platform)?,
@@ -78,6 +91,12 @@ fn fetch(platform: Option<Platform>) -> Result<()> {
     };
     println!("nats-server   {}", tools.nats_server.display());
     println!("onnxruntime   {}", tools.onnxruntime.display());
+    if python {
+        let mut python = PythonRuntime::find(&root)?.command();
+        let script = "import onnxruntime; print(onnxruntime.__file__)";
+        let place = run_to_end(python.args(["-c", script]))?;
+        println!("python's      {}", place.trim_end());
+    }
     Ok(())
 }
 
@@ -86,9 +105,13 @@ fn tidy() -> Result<ExitCode> {
     for finding in &findings {
         println!("{finding}");
     }
-    if findings.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    Ok(verdict(findings.is_empty()))
+}
+
+fn verdict(passed: bool) -> ExitCode {
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
-    eprintln!("{} findings", findings.len());
-    Ok(ExitCode::FAILURE)
 }

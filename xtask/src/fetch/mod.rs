@@ -3,6 +3,7 @@
 
 mod pinned;
 mod pip;
+mod python;
 mod store;
 mod version;
 
@@ -13,6 +14,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 pub use pinned::{Pin, Platform, nats_server_pin, onnxruntime_pin};
+pub use python::PythonRuntime;
 pub use version::Version;
 
 /// Names the nats-server to use instead of the fetched one.

@@ -22,10 +22,7 @@ const INSTALL: &str =
 
 /// Downloads the pin's wheel into `folder` and gives its path; its checksum is the caller's to verify.
 pub(super) fn download(pin: &Pin, folder: &Path) -> Result<PathBuf> {
-    let pip = python(&["-m", "pip", "--version"])?;
-    if !pip.status.success() {
-        bail!("python3 has no pip: {INSTALL}");
-    }
+    require_pip()?;
     let requirement = format!("{}=={}", pin.requirement, pin.version);
     let platform = format!("{MANYLINUX}_{}", pin.platform.arch());
     let output = run(Command::new("python3")
@@ -35,26 +32,52 @@ pub(super) fn download(pin: &Pin, folder: &Path) -> Result<PathBuf> {
         .args(["--implementation", "cp", "--abi", ABI])
         .args(["--platform", &platform, "--dest"])
         .arg(folder)
-        .arg(&requirement)
-        // Nothing is installed, so a user's wish for virtual environments is not touched.
-        .env("PIP_REQUIRE_VIRTUALENV", "0")
-        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))?;
+        .arg(&requirement))?;
+    check(&output, &format!("download {requirement} for {platform}"))?;
+    only_wheel(folder)
+}
+
+/// Installs the newest wheels of `requirements` that suit this Python into `folder`, which no
+/// other Python program sees; an externally managed Python does not mind.
+pub(super) fn install_into(folder: &Path, requirements: &[&str]) -> Result<()> {
+    require_pip()?;
+    let output = run(Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-input"])
+        .args(["--no-deps", "--only-binary=:all:", "--target"])
+        .arg(folder)
+        .args(requirements))?;
+    check(&output, &format!("install {}", requirements.join(" ")))
+}
+
+fn require_pip() -> Result<()> {
+    if !run(Command::new("python3").args(["-m", "pip", "--version"]))?
+        .status
+        .success()
+    {
+        bail!("python3 has no pip: {INSTALL}");
+    }
+    Ok(())
+}
+
+fn check(output: &Output, what: &str) -> Result<()> {
     if !output.status.success() {
         bail!(
-            "pip download {requirement} for {platform} failed:\n{}\n\
+            "pip {what} failed:\n{}\n\
              check the network and pip's proxy and index settings (python3 -m pip config list)",
             last_lines(&output.stderr)
         );
     }
-    only_wheel(folder)
+    Ok(())
 }
 
-fn python(arguments: &[&str]) -> Result<Output> {
-    run(Command::new("python3").args(arguments))
-}
-
-fn run(command: &mut Command) -> Result<Output> {
-    match command.stdin(Stdio::null()).output() {
+/// Runs python3 and tells how to get one where there is none.
+pub(super) fn run(command: &mut Command) -> Result<Output> {
+    // Nothing is installed for the user, so a wish for virtual environments is not touched.
+    let command = command
+        .env("PIP_REQUIRE_VIRTUALENV", "0")
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+        .stdin(Stdio::null());
+    match command.output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("python3 is not on PATH: {INSTALL}")
         }

