@@ -1,0 +1,49 @@
+//! Training as an ordinary ONNX graph: bytes of a forward model in, bytes of graphs out.
+//!
+//! A training step is only a graph: forward pass, loss, gradients and parameter update are all
+//! ordinary ONNX operators, so that any stock runtime can train. This crate writes that graph; it
+//! knows no runtime, no file and no clock.
+//!
+//! Stages are types, each made from the one before:
+//!
+//! ```text
+//! bytes ──parse──▶ ForwardModel ──▶ Differentiated ──▶ TrainingGraph   one optimiser step
+//!                       │                  └─────────▶ EvalGraph       outputs and loss per example
+//!                       └── parameters, FeatureSpec ─▶ InferenceModel  raw columns in, the user's outputs out
+//! ```
+//!
+//! - [`ForwardModel`] is a checked model: opset, element types, shapes with a symbolic batch
+//!   dimension, allowed operators, bounded sizes. Foreign bytes become it or an error, never a panic.
+//! - [`Differentiated`] has the loss and, by reverse accumulation (Griewank and Walther,
+//!   "Evaluating Derivatives", 2008, chapter 3), a gradient for every trainable parameter.
+//! - [`features`] writes the preprocessing that turns raw columns into the model's input.
+//!
+//! Trainable is every float32 initialiser of rank 1 or more that reaches the loss. Integer and
+//! scalar initialisers and `Constant` nodes are constants. One operator is one file under `ops/`.
+
+mod attributes;
+mod builder;
+mod differentiate;
+mod error;
+mod evaluation;
+pub mod features;
+mod forward;
+mod graph;
+mod inference;
+mod limits;
+mod losses;
+mod ops;
+mod optimizer;
+mod proto;
+mod shape;
+mod tensor;
+mod training;
+
+pub use differentiate::Differentiated;
+pub use error::ModelError;
+pub use evaluation::EvalGraph;
+pub use forward::{ForwardModel, Parameter};
+pub use inference::InferenceModel;
+pub use limits::Limits;
+pub use ops::supported_operators;
+pub use training::{ParameterSlot, StateSlot, TrainingGraph};

@@ -1,0 +1,29 @@
+//! Local training and evaluation on a stock ONNX Runtime.
+//!
+//! `onnx-grad` writes the graphs, this crate runs them. Everything here is deterministic on one
+//! machine and one runtime: one intra-op thread, sequential execution, shuffles from a given seed,
+//! sums in a fixed order.
+//!
+//! Call [`init_runtime`] once, before anything else: a process has one ONNX Runtime environment.
+//!
+//! - [`encode`] and [`prepare`] turn raw columns into what a model takes.
+//! - [`LocalTrainer`] runs the local epochs of a round; one serves every round of a job.
+//! - [`Evaluator`] gives loss, predictions and a confusion matrix over held-out examples.
+//! - [`parameter_layout`] and [`export`] read a model's parameters and put trained ones back.
+
+mod error;
+mod evaluator;
+mod examples;
+mod features;
+mod model;
+mod runtime;
+mod shuffle;
+mod trainer;
+
+pub use error::TrainError;
+pub use evaluator::{Evaluation, Evaluator, Predictions};
+pub use examples::{Examples, Matrix, Targets};
+pub use features::{encode, prepare};
+pub use model::{ParameterInfo, check_model, export, initial_parameters, parameter_layout};
+pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
+pub use trainer::{LocalTrainer, LocalTraining};

@@ -1,0 +1,220 @@
+//! Writing graphs: fresh names, shared constants, and the finished model.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message;
+
+use crate::attributes::{int, ints};
+use crate::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
+};
+use crate::shape::{Dim, Shape, ValueType, as_reshape};
+use crate::tensor::{encode_f32, encode_i64};
+
+/// Lowest IR version that every runtime able to run our graphs reads, and that opset 13 needs.
+const IR_VERSION: i64 = 8;
+/// Name of the symbolic batch dimension.
+const BATCH: &str = "batch";
+
+/// A graph being written.
+pub(crate) struct GraphBuilder {
+    pub(crate) nodes: Vec<NodeProto>,
+    pub(crate) initializers: Vec<TensorProto>,
+    used: BTreeSet<String>,
+    scalars: BTreeMap<u32, String>,
+    integers: BTreeMap<Vec<i64>, String>,
+    next: u32,
+}
+
+impl GraphBuilder {
+    /// A builder that will not make any of the names already taken.
+    pub(crate) fn new(taken: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            nodes: Vec::new(),
+            initializers: Vec::new(),
+            used: taken.into_iter().collect(),
+            scalars: BTreeMap::new(),
+            integers: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// A name that nothing else has, beginning with the hint.
+    pub(crate) fn fresh(&mut self, hint: &str) -> String {
+        let mut name = hint.to_owned();
+        while !self.used.insert(name.clone()) {
+            name = format!("{hint}.{}", self.next);
+            self.next += 1;
+        }
+        name
+    }
+
+    /// Adds a node of one output and gives that output's name.
+    pub(crate) fn node(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+    ) -> String {
+        let output = self.fresh(&format!("fl.{operator}"));
+        self.node_into(operator, inputs, attributes, output.clone());
+        output
+    }
+
+    /// Adds a node whose output has the given name.
+    pub(crate) fn node_into(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+        output: String,
+    ) {
+        self.nodes.push(NodeProto {
+            name: Some(output.clone()),
+            op_type: Some(operator.to_owned()),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: vec![output],
+            attribute: attributes.to_vec(),
+            ..NodeProto::default()
+        });
+    }
+
+    /// A float constant of rank 0.
+    pub(crate) fn scalar(&mut self, value: f32) -> String {
+        if let Some(name) = self.scalars.get(&value.to_bits()) {
+            return name.clone();
+        }
+        let name = self.tensor(&[], &[value]);
+        self.scalars.insert(value.to_bits(), name.clone());
+        name
+    }
+
+    /// A float constant.
+    pub(crate) fn tensor(&mut self, dims: &[u64], values: &[f32]) -> String {
+        let name = self.fresh("fl.const");
+        self.initializers.push(encode_f32(&name, dims, values));
+        name
+    }
+
+    /// An integer constant of rank 1.
+    pub(crate) fn integers(&mut self, values: &[i64]) -> String {
+        if let Some(name) = self.integers.get(values) {
+            return name.clone();
+        }
+        let name = self.fresh("fl.ints");
+        self.initializers.push(encode_i64(&name, values));
+        self.integers.insert(values.to_vec(), name.clone());
+        name
+    }
+
+    /// Sum over axes, which are dropped.
+    pub(crate) fn reduce_sum(&mut self, value: &str, axes: &[i64], keep: bool) -> String {
+        let axes = self.integers(axes);
+        self.node(
+            "ReduceSum",
+            &[value, &axes],
+            &[int("keepdims", i64::from(keep))],
+        )
+    }
+
+    /// The same elements in another shape.
+    pub(crate) fn reshape(&mut self, value: &str, shape: &[i64]) -> String {
+        let shape = self.integers(shape);
+        self.node("Reshape", &[value, &shape], &[])
+    }
+
+    /// Axes in another order.
+    pub(crate) fn transpose(&mut self, value: &str, order: &[i64]) -> String {
+        self.node("Transpose", &[value], &[ints("perm", order)])
+    }
+
+    /// Number of elements, as a float of rank 0.
+    pub(crate) fn size(&mut self, value: &str) -> String {
+        let size = self.node("Size", &[value], &[]);
+        let float = crate::shape::Element::F32.to_proto();
+        self.node("Cast", &[&size], &[int("to", i64::from(float))])
+    }
+
+    /// Undoes broadcasting in a gradient: sums over every axis along which `to` was repeated.
+    pub(crate) fn unbroadcast(&mut self, gradient: &str, from: &Shape, to: &Shape) -> String {
+        let added = from.len().saturating_sub(to.len());
+        let axes: Vec<i64> = (0..from.len())
+            .filter(|&axis| {
+                axis < added || (to[axis - added] == Dim::Fixed(1) && from[axis] != Dim::Fixed(1))
+            })
+            .map(|axis| axis as i64)
+            .collect();
+        if axes.is_empty() {
+            return gradient.to_owned();
+        }
+        let sum = self.reduce_sum(gradient, &axes, false);
+        if axes.len() == added {
+            return sum;
+        }
+        self.reshape(&sum, &as_reshape(to))
+    }
+
+    /// The finished model.
+    pub(crate) fn finish(
+        self,
+        name: &str,
+        opset: i64,
+        inputs: &[(String, ValueType)],
+        outputs: &[(String, ValueType)],
+    ) -> Vec<u8> {
+        let graph = GraphProto {
+            name: Some(name.to_owned()),
+            node: self.nodes,
+            initializer: self.initializers,
+            input: inputs
+                .iter()
+                .map(|(name, ty)| value_info(name, ty))
+                .collect(),
+            output: outputs
+                .iter()
+                .map(|(name, ty)| value_info(name, ty))
+                .collect(),
+            ..GraphProto::default()
+        };
+        ModelProto {
+            ir_version: Some(IR_VERSION),
+            producer_name: Some("tributary".to_owned()),
+            opset_import: vec![OperatorSetIdProto {
+                domain: Some(String::new()),
+                version: Some(opset),
+            }],
+            graph: Some(graph),
+            ..ModelProto::default()
+        }
+        .encode_to_vec()
+    }
+}
+
+/// Declares an input or output of a graph.
+pub(crate) fn value_info(name: &str, value_type: &ValueType) -> ValueInfoProto {
+    use tensor_shape_proto::dimension::Value as DimValue;
+    let dim = value_type
+        .shape
+        .iter()
+        .map(|dim| tensor_shape_proto::Dimension {
+            value: match dim {
+                Dim::Fixed(size) => Some(DimValue::DimValue(*size as i64)),
+                Dim::Batch(1) => Some(DimValue::DimParam(BATCH.to_owned())),
+                Dim::Batch(_) => None,
+            },
+            ..tensor_shape_proto::Dimension::default()
+        })
+        .collect();
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                elem_type: Some(value_type.element.to_proto()),
+                shape: Some(TensorShapeProto { dim }),
+            })),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}

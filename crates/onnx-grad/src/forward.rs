@@ -1,0 +1,453 @@
+//! The first stage: a user's model, checked.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+
+use crate::error::ModelError;
+use crate::graph::{Graph, Node, Value, ValueId};
+use crate::limits::Limits;
+use crate::ops;
+use crate::proto::{
+    GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto, type_proto,
+};
+use crate::shape::{Dim, Element, Shape, ValueType, batch_axis, elements_per_example, show};
+use crate::tensor::{Data, Tensor};
+
+/// Lowest operator set that is read: where ReduceSum and Softmax took their present form.
+const OPSET_MIN: i64 = 13;
+/// Highest operator set that is read.
+const OPSET_MAX: i64 = 22;
+
+/// A float32 initialiser that training may change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Name of the initialiser.
+    pub name: String,
+    /// Its dimensions; at least one.
+    pub shape: Vec<u64>,
+    /// Its value in the model file, row-major.
+    pub initial: Vec<f32>,
+}
+
+/// A model whose opset, types, shapes, operators and sizes have been checked, with one input
+/// `[N, F…]` and one output, of which the first dimension is the batch.
+#[derive(Clone)]
+pub struct ForwardModel {
+    pub(crate) proto: ModelProto,
+    pub(crate) graph: Graph,
+    pub(crate) parameters: Vec<Parameter>,
+}
+
+impl std::fmt::Debug for ForwardModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForwardModel")
+            .field("opset", &self.graph.opset)
+            .field("nodes", &self.graph.nodes.len())
+            .field("parameters", &self.parameters.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ForwardModel {
+    /// Reads and checks a model.
+    ///
+    /// # Errors
+    /// Names the node, tensor or bound at fault; see [`ModelError`].
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ModelError> {
+        if bytes.len() > limits.model_bytes_max {
+            return Err(ModelError::TooLarge {
+                bytes: bytes.len(),
+                bytes_max: limits.model_bytes_max,
+            });
+        }
+        let proto = ModelProto::decode(bytes)?;
+        let opset = opset(&proto)?;
+        let Some(graph) = &proto.graph else {
+            return Err(ModelError::Graph(
+                "is missing; export the model again".to_owned(),
+            ));
+        };
+        check_bounds(graph, limits)?;
+        let mut reader = Reader {
+            limits,
+            opset,
+            values: Vec::new(),
+            by_name: BTreeMap::new(),
+        };
+        reader.read_initializers(graph)?;
+        let input = reader.read_input(graph)?;
+        let nodes = graph
+            .node
+            .iter()
+            .enumerate()
+            .map(|(index, node)| reader.read_node(index, node))
+            .collect::<Result<Vec<_>, _>>()?;
+        let output = reader.read_output(graph)?;
+        let graph = Graph {
+            opset,
+            values: reader.values,
+            nodes,
+            input,
+            output,
+        };
+        let parameters = parameters(&graph)?;
+        Ok(Self {
+            proto,
+            graph,
+            parameters,
+        })
+    }
+
+    /// What training may change, in the order of the model file's initialisers. This order is the
+    /// parameter layout everywhere.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Dimensions of one example at the input: `[F]` for `[N, F]`.
+    pub fn input_dims(&self) -> Vec<u64> {
+        example_dims(self.graph.values[self.graph.input].shape())
+    }
+
+    /// Dimensions of one example at the output: `[C]` for `[N, C]`, none for `[N]`.
+    pub fn output_dims(&self) -> Vec<u64> {
+        example_dims(self.graph.values[self.graph.output].shape())
+    }
+
+    /// The operator set that the model was exported for.
+    pub fn opset(&self) -> i64 {
+        self.graph.opset
+    }
+
+    /// Every name in the model, so that new ones can avoid them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.graph.values.iter().map(|value| value.name.clone())
+    }
+}
+
+/// All but the first dimension, which is the batch.
+fn example_dims(shape: &[Dim]) -> Vec<u64> {
+    let dims = shape.iter().skip(1);
+    dims.map(|dim| match dim {
+        Dim::Fixed(size) | Dim::Batch(size) => *size,
+    })
+    .collect()
+}
+
+fn opset(proto: &ModelProto) -> Result<i64, ModelError> {
+    let opset = proto
+        .opset_import
+        .iter()
+        .find(|import| matches!(import.domain(), "" | "ai.onnx"))
+        .map_or(0, |import| import.version());
+    if !(OPSET_MIN..=OPSET_MAX).contains(&opset) {
+        return Err(ModelError::Opset {
+            opset,
+            min: OPSET_MIN,
+            max: OPSET_MAX,
+        });
+    }
+    Ok(opset)
+}
+
+fn check_bounds(graph: &GraphProto, limits: &Limits) -> Result<(), ModelError> {
+    let too_many = |what: &str, count: usize, max: usize| {
+        Err(ModelError::Graph(format!(
+            "has {count} {what}, more than {max}"
+        )))
+    };
+    if graph.node.len() > limits.nodes_max {
+        return too_many("nodes", graph.node.len(), limits.nodes_max);
+    }
+    if graph.initializer.len() > limits.initializers_max {
+        return too_many(
+            "initialisers",
+            graph.initializer.len(),
+            limits.initializers_max,
+        );
+    }
+    if !graph.sparse_initializer.is_empty() {
+        return Err(ModelError::Graph(
+            "has sparse initialisers, which are not supported; store them dense".to_owned(),
+        ));
+    }
+    let node_names = graph.node.iter().flat_map(|node| {
+        [node.name(), node.op_type(), node.domain()]
+            .into_iter()
+            .chain(node.input.iter().map(String::as_str))
+            .chain(node.output.iter().map(String::as_str))
+    });
+    let tensor_names = graph.initializer.iter().map(|tensor| tensor.name());
+    let info_names = graph
+        .input
+        .iter()
+        .chain(&graph.output)
+        .map(|info| info.name());
+    for name in node_names.chain(tensor_names).chain(info_names) {
+        if name.len() > limits.name_bytes_max {
+            return too_many("bytes in one name", name.len(), limits.name_bytes_max);
+        }
+    }
+    Ok(())
+}
+
+struct Reader<'a> {
+    limits: &'a Limits,
+    opset: i64,
+    values: Vec<Value>,
+    by_name: BTreeMap<String, ValueId>,
+}
+
+impl Reader<'_> {
+    fn define(&mut self, value: Value) -> Result<ValueId, ModelError> {
+        let id = self.values.len();
+        if value.name.is_empty() {
+            return Err(ModelError::Graph("has a value without a name".to_owned()));
+        }
+        if self.by_name.insert(value.name.clone(), id).is_some() {
+            return Err(ModelError::Graph(format!("defines `{}` twice", value.name)));
+        }
+        self.values.push(value);
+        Ok(id)
+    }
+
+    fn read_initializers(&mut self, graph: &GraphProto) -> Result<(), ModelError> {
+        for proto in &graph.initializer {
+            let tensor = Tensor::decode(proto, self.limits)?;
+            self.define(Value {
+                name: proto.name().to_owned(),
+                value_type: tensor.value_type(),
+                constant: Some(tensor),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn read_input(&mut self, graph: &GraphProto) -> Result<ValueId, ModelError> {
+        let inputs: Vec<&ValueInfoProto> = graph
+            .input
+            .iter()
+            .filter(|info| !self.by_name.contains_key(info.name()))
+            .collect();
+        let [input] = inputs[..] else {
+            return Err(ModelError::Graph(format!(
+                "has {} inputs; a model with exactly one input can be trained",
+                inputs.len()
+            )));
+        };
+        let value_type = self.input_type(input)?;
+        self.define(Value {
+            name: input.name().to_owned(),
+            value_type,
+            constant: None,
+        })
+    }
+
+    fn input_type(&self, info: &ValueInfoProto) -> Result<ValueType, ModelError> {
+        let error = |reason: String| ModelError::Graph(format!("input `{}` {reason}", info.name()));
+        let fail = |reason: String| Err(error(reason));
+        let Some(type_proto::Value::TensorType(tensor)) =
+            info.r#type.as_ref().and_then(|ty| ty.value.as_ref())
+        else {
+            return fail("is not a tensor".to_owned());
+        };
+        if Element::from_proto(tensor.elem_type()) != Some(Element::F32) {
+            return fail("is not float32; export the model with float32 inputs".to_owned());
+        }
+        let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
+        if dims.len() < 2 || dims.len() > self.limits.rank_max {
+            return fail(format!(
+                "has rank {}; expected is [batch, features…]",
+                dims.len()
+            ));
+        }
+        let mut shape: Shape = vec![Dim::Batch(1)];
+        for (axis, dim) in dims.iter().enumerate().skip(1) {
+            match dim.value {
+                Some(tensor_shape_proto::dimension::Value::DimValue(size)) if size > 0 => {
+                    shape.push(Dim::Fixed(size as u64));
+                }
+                _ => {
+                    return fail(format!(
+                        "has no fixed size in dimension {axis}; only the first, the batch, may be open"
+                    ));
+                }
+            }
+        }
+        self.check_size(&shape).map_err(error)?;
+        Ok(ValueType::f32(shape))
+    }
+
+    fn check_size(&self, shape: &[Dim]) -> Result<(), String> {
+        if shape.len() > self.limits.rank_max {
+            return Err(format!(
+                "has rank {}, more than {}",
+                shape.len(),
+                self.limits.rank_max
+            ));
+        }
+        match elements_per_example(shape) {
+            Some(count) if count <= self.limits.tensor_elements_max => {}
+            _ => {
+                return Err(format!(
+                    "has the shape {}, with more than {} elements an example",
+                    show(shape),
+                    self.limits.tensor_elements_max
+                ));
+            }
+        }
+        let symbolic = shape
+            .iter()
+            .filter(|dim| matches!(dim, Dim::Batch(_)))
+            .count();
+        if symbolic > 1 {
+            return Err(format!(
+                "has the shape {}, which mixes examples of a batch",
+                show(shape)
+            ));
+        }
+        Ok(())
+    }
+
+    fn read_node(&mut self, index: usize, proto: &NodeProto) -> Result<Node, ModelError> {
+        let label = label(index, proto);
+        let operator = match proto.domain() {
+            "" | "ai.onnx" => ops::find(proto.op_type(), self.opset),
+            _ => None,
+        };
+        let Some(operator) = operator else {
+            return Err(ModelError::UnsupportedOperator {
+                node: label,
+                operator: match proto.domain() {
+                    "" => proto.op_type().to_owned(),
+                    domain => format!("{domain}::{}", proto.op_type()),
+                },
+            });
+        };
+        let fail = |reason: String| ModelError::Node {
+            node: label.clone(),
+            operator: proto.op_type().to_owned(),
+            reason,
+        };
+        let inputs = proto
+            .input
+            .iter()
+            .map(|name| match (name.as_str(), self.by_name.get(name)) {
+                ("", _) => Ok(None),
+                (_, Some(id)) => Ok(Some(*id)),
+                (_, None) => Err(fail(format!(
+                    "reads `{name}`, which no input, initialiser or earlier node makes; \
+                     nodes must be in order and without cycles"
+                ))),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut node = Node {
+            operator,
+            proto: proto.clone(),
+            inputs,
+            outputs: Vec::new(),
+        };
+        let (types, constant) = self.infer(&node).map_err(&fail)?;
+        if proto.output.is_empty() || proto.output.len() > types.len() {
+            return Err(fail(format!(
+                "has {} outputs, {} are expected",
+                proto.output.len(),
+                types.len()
+            )));
+        }
+        for (name, value_type) in proto.output.iter().zip(types) {
+            self.check_size(&value_type.shape).map_err(&fail)?;
+            node.outputs.push(self.define(Value {
+                name: name.clone(),
+                value_type,
+                constant: constant.clone(),
+            })?);
+        }
+        Ok(node)
+    }
+
+    fn infer(&self, node: &Node) -> Result<(Vec<ValueType>, Option<Tensor>), String> {
+        let site = crate::graph::Site::new(self.opset, &self.values, node, None);
+        let types = node.operator.infer(&site)?;
+        let constant = node.operator.constant(&site, self.limits)?;
+        Ok((types, constant))
+    }
+
+    fn read_output(&self, graph: &GraphProto) -> Result<ValueId, ModelError> {
+        let [output] = &graph.output[..] else {
+            return Err(ModelError::Graph(format!(
+                "has {} outputs; a model with exactly one output can be trained",
+                graph.output.len()
+            )));
+        };
+        let fail = |reason: String| {
+            Err(ModelError::Graph(format!(
+                "output `{}` {reason}",
+                output.name()
+            )))
+        };
+        let Some(&id) = self.by_name.get(output.name()) else {
+            return fail("is made by no node".to_owned());
+        };
+        let value = &self.values[id];
+        if value.value_type.element != Element::F32 {
+            return fail("is not float32".to_owned());
+        }
+        if batch_axis(value.shape()) != Some(0) || value.shape()[0] != Dim::Batch(1) {
+            return fail(format!(
+                "has the shape {}, but must begin with the batch N; \
+                 export the model with a dynamic batch dimension",
+                show(value.shape())
+            ));
+        }
+        Ok(id)
+    }
+}
+
+/// How messages name a node.
+pub(crate) fn label(index: usize, proto: &NodeProto) -> String {
+    match proto.name() {
+        "" => format!("#{index}"),
+        name => name.to_owned(),
+    }
+}
+
+/// Float initialisers of rank 1 or more from which a gradient can flow to the output.
+fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
+    let reaching = graph.reaching_output();
+    let mut parameters = Vec::new();
+    for (id, value) in graph.values.iter().enumerate() {
+        let (true, Some(tensor)) = (reaching[id] && graph.is_initializer(id), &value.constant)
+        else {
+            continue;
+        };
+        let Data::F32(initial) = &tensor.data else {
+            continue;
+        };
+        if tensor.dims.is_empty() {
+            continue;
+        }
+        if let Some(at) = initial.iter().position(|number| !number.is_finite()) {
+            return Err(ModelError::Tensor {
+                name: value.name.clone(),
+                reason: format!(
+                    "element {at} is {}; a parameter must be finite",
+                    initial[at]
+                ),
+            });
+        }
+        parameters.push(Parameter {
+            name: value.name.clone(),
+            shape: tensor.dims.clone(),
+            initial: initial.clone(),
+        });
+    }
+    if parameters.is_empty() {
+        return Err(ModelError::Graph(
+            "has no float32 initialiser that reaches the output; export it with its weights inside"
+                .to_owned(),
+        ));
+    }
+    Ok(parameters)
+}

@@ -1,0 +1,175 @@
+//! The checked forward graph: values by number, nodes in an order in which they can run.
+
+use crate::ops::Operator;
+use crate::proto::NodeProto;
+use crate::shape::{Element, Shape, ValueType};
+use crate::tensor::Tensor;
+
+/// Index into [`Graph::values`].
+pub(crate) type ValueId = usize;
+
+/// Anything that a node reads or makes.
+#[derive(Debug, Clone)]
+pub(crate) struct Value {
+    pub(crate) name: String,
+    pub(crate) value_type: ValueType,
+    /// Its numbers, where they are known when the model is read.
+    pub(crate) constant: Option<Tensor>,
+}
+
+impl Value {
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.value_type.shape
+    }
+}
+
+/// One node.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) operator: &'static dyn Operator,
+    pub(crate) proto: NodeProto,
+    /// Optional inputs that are absent are none.
+    pub(crate) inputs: Vec<Option<ValueId>>,
+    pub(crate) outputs: Vec<ValueId>,
+}
+
+/// The nodes of a model.
+#[derive(Clone)]
+pub(crate) struct Graph {
+    pub(crate) opset: i64,
+    pub(crate) values: Vec<Value>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) input: ValueId,
+    pub(crate) output: ValueId,
+}
+
+impl Graph {
+    /// Whether the value stands in the model file rather than being made by a node.
+    pub(crate) fn is_initializer(&self, id: ValueId) -> bool {
+        id < self.input
+    }
+
+    /// For every value, whether a gradient at the output reaches it.
+    pub(crate) fn reaching_output(&self) -> Vec<bool> {
+        let mut reaching = vec![false; self.values.len()];
+        reaching[self.output] = true;
+        for node in self.nodes.iter().rev() {
+            // Only the first output of a node carries a gradient; see `Operator::gradient`.
+            if !node.outputs.first().is_some_and(|id| reaching[*id]) {
+                continue;
+            }
+            for (index, input) in node.inputs.iter().enumerate() {
+                if let Some(id) = *input
+                    && node.operator.differentiable(index)
+                    && self.values[id].value_type.element.is_float()
+                {
+                    reaching[id] = true;
+                }
+            }
+        }
+        reaching
+    }
+
+    /// For every value, whether it depends on a value of the given kind by differentiable paths.
+    pub(crate) fn depending_on(&self, sources: &[ValueId]) -> Vec<bool> {
+        let mut depends = vec![false; self.values.len()];
+        for &id in sources {
+            depends[id] = true;
+        }
+        for node in &self.nodes {
+            let flows = node.inputs.iter().enumerate().any(|(index, input)| {
+                input.is_some_and(|id| depends[id] && node.operator.differentiable(index))
+            });
+            if let (true, Some(&output)) = (flows, node.outputs.first()) {
+                depends[output] = self.values[output].value_type.element.is_float();
+            }
+        }
+        depends
+    }
+
+    /// The value of that name.
+    pub(crate) fn find(&self, name: &str) -> Option<ValueId> {
+        self.values.iter().position(|value| value.name == name)
+    }
+}
+
+/// What an operator's rules see of a node.
+pub(crate) struct Site<'a> {
+    pub(crate) opset: i64,
+    pub(crate) proto: &'a NodeProto,
+    inputs: Vec<Option<&'a Value>>,
+    output: Option<&'a Value>,
+    wanted: Vec<bool>,
+}
+
+impl<'a> Site<'a> {
+    /// The node as its operator sees it; `wanted` says which values need a gradient.
+    pub(crate) fn new(
+        opset: i64,
+        values: &'a [Value],
+        node: &'a Node,
+        wanted: Option<&[bool]>,
+    ) -> Self {
+        let inputs = node.inputs.iter();
+        Self {
+            opset,
+            proto: &node.proto,
+            inputs: inputs
+                .clone()
+                .map(|input| input.map(|id| &values[id]))
+                .collect(),
+            output: node.outputs.first().map(|id| &values[*id]),
+            wanted: inputs
+                .enumerate()
+                .map(|(index, input)| match (input, wanted) {
+                    (Some(id), Some(wanted)) => wanted[*id] && node.operator.differentiable(index),
+                    _ => false,
+                })
+                .collect(),
+        }
+    }
+
+    /// An input that must be there.
+    pub(crate) fn input(&self, index: usize) -> Result<&'a Value, String> {
+        self.optional(index)
+            .ok_or_else(|| format!("input {index} is missing"))
+    }
+
+    /// An input that may be left out.
+    pub(crate) fn optional(&self, index: usize) -> Option<&'a Value> {
+        self.inputs.get(index).copied().flatten()
+    }
+
+    /// A float32 input that must be there.
+    pub(crate) fn float(&self, index: usize) -> Result<&'a Value, String> {
+        let value = self.input(index)?;
+        match value.value_type.element {
+            Element::F32 => Ok(value),
+            other => Err(format!(
+                "input {index} (`{}`) is {other:?}; only float32 can be trained, so export the model in float32",
+                value.name
+            )),
+        }
+    }
+
+    /// The first output; there is none while shapes are being inferred.
+    pub(crate) fn output(&self) -> Result<&'a Value, String> {
+        self.output.ok_or_else(|| "it has no output".to_owned())
+    }
+
+    /// Whether this input needs a gradient.
+    pub(crate) fn wants(&self, index: usize) -> bool {
+        self.wanted.get(index).copied().unwrap_or(false)
+    }
+
+    /// Refuses a node with more inputs than its operator has.
+    pub(crate) fn at_most_inputs(&self, count: usize) -> Result<(), String> {
+        if self.inputs.len() > count {
+            return Err(format!(
+                "has {} inputs, at most {count} are expected",
+                self.inputs.len()
+            ));
+        }
+        Ok(())
+    }
+}

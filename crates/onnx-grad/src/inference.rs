@@ -1,0 +1,135 @@
+//! The third stage, for users: their own model with trained parameters, from raw columns.
+
+use fl_model::{Feature, FeatureSpec, Normalization};
+use prost::Message;
+
+use crate::builder::{GraphBuilder, value_info};
+use crate::error::ModelError;
+use crate::features;
+use crate::forward::ForwardModel;
+use crate::proto::{ModelProto, StringStringEntryProto};
+use crate::shape::{Dim, ValueType, show};
+use crate::tensor::encode_f32;
+
+/// Metadata property that lists the raw columns, a JSON array.
+const FEATURE_NAMES: &str = "feature_names";
+
+/// The model to use outside the federation.
+///
+/// Input: raw columns `[N, C]` float32, NaN where a value is missing; output: the user's own.
+/// Metadata: `feature_names`, a JSON array of the raw columns in order, and for each categorical
+/// column `categories.<column>`, a JSON array of the values whose index is the raw value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InferenceModel {
+    /// The model, protobuf.
+    pub bytes: Vec<u8>,
+}
+
+impl InferenceModel {
+    /// Puts the parameters into the user's model and the preprocessing before it.
+    ///
+    /// # Errors
+    /// Parameters or features do not fit the model.
+    pub fn new(
+        model: &ForwardModel,
+        parameters: &[Vec<f32>],
+        features: &FeatureSpec,
+        normalization: &Normalization,
+    ) -> Result<Self, ModelError> {
+        check_parameters(model, parameters)?;
+        let own_input = &model.graph.values[model.graph.input];
+        let width = features.encoded_width();
+        if own_input.shape()[..] != [Dim::Batch(1), Dim::Fixed(width as u64)] {
+            return Err(ModelError::Features(format!(
+                "they encode to {width} columns, the model's input `{}` is {}; change the job's features or the model",
+                own_input.name,
+                show(own_input.shape())
+            )));
+        }
+
+        let mut builder = GraphBuilder::new(model.names());
+        let raw = builder.fresh("features");
+        features::write_prepared(&mut builder, &raw, features, normalization, &own_input.name)?;
+
+        let mut proto: ModelProto = model.proto.clone();
+        let Some(graph) = proto.graph.as_mut() else {
+            return Err(ModelError::Graph("is missing".to_owned()));
+        };
+        for (parameter, values) in model.parameters.iter().zip(parameters) {
+            let own = graph
+                .initializer
+                .iter_mut()
+                .find(|tensor| tensor.name() == parameter.name);
+            if let Some(own) = own {
+                *own = encode_f32(&parameter.name, &parameter.shape, values);
+            }
+        }
+        graph.node.splice(0..0, builder.nodes);
+        graph.initializer.append(&mut builder.initializers);
+        // Declared shapes of inner values may hold the batch size of the export.
+        graph.value_info.clear();
+        graph.input = vec![value_info(
+            &raw,
+            &ValueType::f32(vec![
+                Dim::Batch(1),
+                Dim::Fixed(features.features.len() as u64),
+            ]),
+        )];
+        let output = &model.graph.values[model.graph.output];
+        graph.output = vec![value_info(&output.name, &output.value_type)];
+        set_metadata(&mut proto, features);
+        Ok(Self {
+            bytes: proto.encode_to_vec(),
+        })
+    }
+}
+
+fn check_parameters(model: &ForwardModel, parameters: &[Vec<f32>]) -> Result<(), ModelError> {
+    if parameters.len() != model.parameters.len() {
+        return Err(ModelError::Graph(format!(
+            "has {} parameters, {} were given",
+            model.parameters.len(),
+            parameters.len()
+        )));
+    }
+    for (own, given) in model.parameters.iter().zip(parameters) {
+        if own.initial.len() != given.len() {
+            return Err(ModelError::Parameter {
+                name: own.name.clone(),
+                reason: format!(
+                    "has {} elements, {} were given",
+                    own.initial.len(),
+                    given.len()
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn set_metadata(proto: &mut ModelProto, features: &FeatureSpec) {
+    let names: Vec<&str> = features.features.iter().map(Feature::name).collect();
+    let mut entries = vec![(FEATURE_NAMES.to_owned(), json(&names))];
+    for feature in &features.features {
+        if let Feature::Categorical { column, categories } = feature {
+            let values: Vec<&str> = categories.iter().map(String::as_str).collect();
+            entries.push((format!("categories.{column}"), json(&values)));
+        }
+    }
+    proto
+        .metadata_props
+        .retain(|own| entries.iter().all(|(key, _)| key != own.key()));
+    proto.metadata_props.extend(
+        entries
+            .into_iter()
+            .map(|(key, value)| StringStringEntryProto {
+                key: Some(key),
+                value: Some(value),
+            }),
+    );
+}
+
+/// A JSON array of texts.
+fn json(values: &[&str]) -> String {
+    serde_json::Value::from(values.to_vec()).to_string()
+}

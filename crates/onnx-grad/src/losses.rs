@@ -1,0 +1,104 @@
+//! The losses: loss per example, and the gradient of the batch's mean loss at the logits.
+
+mod binary_cross_entropy;
+mod regression;
+mod softmax_cross_entropy;
+
+use fl_model::Loss;
+
+use crate::builder::GraphBuilder;
+use crate::error::ModelError;
+use crate::graph::{Graph, Value, ValueId};
+use crate::shape::{Dim, Shape, ValueType, as_reshape, elements_per_example};
+
+/// Nodes that a loss has written.
+pub(crate) struct LossNodes {
+    /// Graph input for the targets.
+    pub(crate) target: (String, ValueType),
+    /// Loss of each example, `[N]`.
+    pub(crate) per_example: String,
+    /// Gradient at the logits of the mean over the batch.
+    pub(crate) gradient: String,
+}
+
+/// Where the loss attaches: the output, or what goes into a last Softmax, LogSoftmax or Sigmoid that
+/// the loss contains already.
+pub(crate) fn logits(graph: &Graph, loss: Loss) -> ValueId {
+    let included: &[&str] = match loss {
+        Loss::SoftmaxCrossEntropy => &["Softmax", "LogSoftmax"],
+        Loss::BinaryCrossEntropy => &["Sigmoid"],
+        _ => &[],
+    };
+    graph
+        .nodes
+        .iter()
+        .find(|node| node.outputs.first() == Some(&graph.output))
+        .filter(|node| included.contains(&node.operator.name()))
+        .filter(|node| {
+            loss != Loss::SoftmaxCrossEntropy || crate::ops::is_over_last_axis(graph, node)
+        })
+        .and_then(|node| node.inputs.first().copied().flatten())
+        .unwrap_or(graph.output)
+}
+
+/// Writes the loss over these logits.
+pub(crate) fn write(
+    loss: Loss,
+    logits: &Value,
+    graph: &mut GraphBuilder,
+) -> Result<LossNodes, ModelError> {
+    let nodes = match loss {
+        Loss::SoftmaxCrossEntropy => softmax_cross_entropy::write(logits, graph),
+        Loss::BinaryCrossEntropy => binary_cross_entropy::write(logits, graph),
+        Loss::MeanSquaredError => Ok(regression::squared(logits, graph)),
+        Loss::MeanAbsoluteError => Ok(regression::absolute(logits, graph)),
+        Loss::Huber { delta } => regression::huber(logits, delta, graph),
+    };
+    nodes.map_err(|reason| ModelError::Loss {
+        loss: name(loss),
+        reason,
+    })
+}
+
+/// What the loss is called in messages.
+fn name(loss: Loss) -> &'static str {
+    match loss {
+        Loss::SoftmaxCrossEntropy => "softmax cross-entropy",
+        Loss::BinaryCrossEntropy => "binary cross-entropy",
+        Loss::MeanSquaredError => "mean squared error",
+        Loss::MeanAbsoluteError => "mean absolute error",
+        Loss::Huber { .. } => "huber",
+    }
+}
+
+/// The graph input for targets of the same shape as the logits.
+fn target_like(logits: &Value, graph: &mut GraphBuilder) -> (String, ValueType) {
+    (graph.fresh("target"), logits.value_type.clone())
+}
+
+/// `[N, …]` → `[N]`, as the mean over everything but the batch.
+fn mean_per_example(value: &str, shape: &Shape, graph: &mut GraphBuilder) -> String {
+    let flat = match shape.len() {
+        1 => value.to_owned(),
+        _ if elements_per_example(shape) == Some(1) => {
+            graph.reshape(value, &as_reshape(&[Dim::Batch(1)]))
+        }
+        rank => {
+            let axes: Vec<i64> = (1..rank as i64).collect();
+            graph.reduce_sum(value, &axes, false)
+        }
+    };
+    match elements_per_example(shape) {
+        Some(1) | None => flat,
+        Some(count) => {
+            let count = graph.scalar(count as f32);
+            graph.node("Div", &[&flat, &count], &[])
+        }
+    }
+}
+
+/// Divides by the number of elements of the logits: the gradient of a mean.
+fn over_elements(gradient: &str, logits: &Value, graph: &mut GraphBuilder) -> String {
+    let count = graph.size(&logits.name);
+    graph.node("Div", &[gradient, &count], &[])
+}

@@ -1,0 +1,81 @@
+//! The operators that can be trained: one file each, and one line in the table below.
+//!
+//! A rule is stateless: it says which shapes the operator accepts and what it makes of them, and
+//! writes the nodes that carry a gradient from its first output to its inputs. What it needs from
+//! the forward pass it reads by name; the runtime keeps those values alive.
+
+use crate::builder::GraphBuilder;
+use crate::graph::{Graph, Node, Site};
+use crate::limits::Limits;
+use crate::shape::ValueType;
+use crate::tensor::Tensor;
+
+/// Gradients of the inputs by position; none where there is none or none is wanted.
+pub(crate) type InputGradients = Vec<Option<String>>;
+
+/// The rules of one ONNX operator.
+pub(crate) trait Operator: Sync {
+    /// Its `op_type`.
+    fn name(&self) -> &'static str;
+
+    /// First operator set that has it, where that is later than the lowest one supported.
+    fn since(&self) -> i64 {
+        0
+    }
+
+    /// Types of the outputs, or why the node cannot be trained.
+    fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String>;
+
+    /// The numbers it makes, where they are known without running.
+    fn constant(&self, _site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
+        Ok(None)
+    }
+
+    /// Whether a gradient flows from the first output to this input.
+    fn differentiable(&self, _input: usize) -> bool {
+        true
+    }
+
+    /// Writes the gradients of the wanted inputs, given the gradient of the first output. Further
+    /// outputs (masks, indices, running statistics) carry none.
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String>;
+}
+
+macro_rules! operators {
+    ($($file:ident::$name:ident),* $(,)?) => {
+        $(mod $file;)*
+        static OPERATORS: &[&dyn Operator] = &[$(&$file::$name),*];
+    };
+}
+
+operators! {
+    gemm::Gemm,
+    relu::Relu,
+}
+
+/// The rules for an operator of that name, if the operator set has it.
+pub(crate) fn find(op_type: &str, opset: i64) -> Option<&'static dyn Operator> {
+    OPERATORS
+        .iter()
+        .copied()
+        .find(|operator| operator.name() == op_type && operator.since() <= opset)
+}
+
+/// Names of all operators that can be trained, in the order of the alphabet.
+pub fn supported_operators() -> Vec<&'static str> {
+    let mut names: Vec<_> = OPERATORS.iter().map(|operator| operator.name()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Whether a Softmax or LogSoftmax runs over the last axis.
+pub(crate) fn is_over_last_axis(graph: &Graph, node: &Node) -> bool {
+    let rank = graph.values[graph.output].shape().len();
+    let axis = crate::attributes::int_or(&node.proto, "axis", -1);
+    crate::shape::normalize_axis(axis, rank).is_ok_and(|axis| axis + 1 == rank)
+}

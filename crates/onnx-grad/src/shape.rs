@@ -1,0 +1,201 @@
+//! Shapes with at most one dimension that depends on the batch.
+
+use std::fmt;
+
+use crate::proto::tensor_proto::DataType;
+
+/// One dimension of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dim {
+    /// A known size.
+    Fixed(u64),
+    /// So many times the number of examples in the batch.
+    Batch(u64),
+}
+
+/// Dimensions, outermost first.
+pub(crate) type Shape = Vec<Dim>;
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dim::Fixed(size) => write!(f, "{size}"),
+            Dim::Batch(1) => write!(f, "N"),
+            Dim::Batch(times) => write!(f, "{times}N"),
+        }
+    }
+}
+
+/// `[N,16]`, for messages.
+pub(crate) fn show(shape: &[Dim]) -> String {
+    let dims: Vec<String> = shape.iter().map(Dim::to_string).collect();
+    format!("[{}]", dims.join(","))
+}
+
+/// Type of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Element {
+    F32,
+    F64,
+    F16,
+    I32,
+    I64,
+    Bool,
+}
+
+impl Element {
+    /// From the number in the protobuf; none for types that no supported operator takes.
+    pub(crate) fn from_proto(data_type: i32) -> Option<Self> {
+        Some(match DataType::try_from(data_type).ok()? {
+            DataType::Float => Element::F32,
+            DataType::Double => Element::F64,
+            DataType::Float16 => Element::F16,
+            DataType::Int32 => Element::I32,
+            DataType::Int64 => Element::I64,
+            DataType::Bool => Element::Bool,
+            _ => return None,
+        })
+    }
+
+    /// The number in the protobuf.
+    pub(crate) fn to_proto(self) -> i32 {
+        (match self {
+            Element::F32 => DataType::Float,
+            Element::F64 => DataType::Double,
+            Element::F16 => DataType::Float16,
+            Element::I32 => DataType::Int32,
+            Element::I64 => DataType::Int64,
+            Element::Bool => DataType::Bool,
+        }) as i32
+    }
+
+    /// Whether a gradient can pass through it.
+    pub(crate) fn is_float(self) -> bool {
+        matches!(self, Element::F32 | Element::F64 | Element::F16)
+    }
+
+    /// Bytes of one element in `raw_data`.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Element::Bool => 1,
+            Element::F16 => 2,
+            Element::F32 | Element::I32 => 4,
+            Element::F64 | Element::I64 => 8,
+        }
+    }
+}
+
+/// Element type and shape of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ValueType {
+    pub(crate) element: Element,
+    pub(crate) shape: Shape,
+}
+
+impl ValueType {
+    pub(crate) fn f32(shape: Shape) -> Self {
+        Self {
+            element: Element::F32,
+            shape,
+        }
+    }
+}
+
+/// Elements of one example: the product of all sizes, counting the batch as one; none on overflow.
+pub(crate) fn elements_per_example(shape: &[Dim]) -> Option<u64> {
+    shape.iter().try_fold(1u64, |product, dim| match dim {
+        Dim::Fixed(size) | Dim::Batch(size) => product.checked_mul(*size),
+    })
+}
+
+/// Where the batch is, if anywhere.
+pub(crate) fn batch_axis(shape: &[Dim]) -> Option<usize> {
+    shape.iter().position(|dim| matches!(dim, Dim::Batch(_)))
+}
+
+/// The shape as operand of Reshape: −1 stands for the batch dimension.
+pub(crate) fn as_reshape(shape: &[Dim]) -> Vec<i64> {
+    shape
+        .iter()
+        .map(|dim| match dim {
+            Dim::Fixed(size) => *size as i64,
+            Dim::Batch(_) => -1,
+        })
+        .collect()
+}
+
+/// Multidirectional broadcasting as ONNX defines it.
+pub(crate) fn broadcast(left: &[Dim], right: &[Dim]) -> Result<Shape, String> {
+    let rank = left.len().max(right.len());
+    let dim = |shape: &[Dim], axis: usize| match (axis + shape.len()).checked_sub(rank) {
+        Some(own) => shape[own],
+        None => Dim::Fixed(1),
+    };
+    (0..rank)
+        .map(|axis| match (dim(left, axis), dim(right, axis)) {
+            (a, b) if a == b => Ok(a),
+            (Dim::Fixed(1), other) | (other, Dim::Fixed(1)) => Ok(other),
+            _ => Err(format!(
+                "shapes {} and {} do not broadcast",
+                show(left),
+                show(right)
+            )),
+        })
+        .collect()
+}
+
+/// An axis attribute, which may count from the end, as an index.
+pub(crate) fn normalize_axis(axis: i64, rank: usize) -> Result<usize, String> {
+    let rank_signed = rank as i64;
+    let index = if axis < 0 {
+        axis.checked_add(rank_signed)
+    } else {
+        Some(axis)
+    };
+    match index {
+        Some(index) if (0..rank_signed).contains(&index) => Ok(index as usize),
+        _ => Err(format!("axis {axis} is outside a value of rank {rank}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broadcasting_follows_onnx() {
+        use Dim::{Batch, Fixed};
+        fn check(left: &[Dim], right: &[Dim], expected: Option<&[Dim]>) {
+            let got = broadcast(left, right).ok();
+            assert_eq!(
+                got.as_deref(),
+                expected,
+                "{} with {}",
+                show(left),
+                show(right)
+            );
+        }
+        check(
+            &[Batch(1), Fixed(3)],
+            &[Fixed(3)],
+            Some(&[Batch(1), Fixed(3)]),
+        );
+        check(
+            &[Fixed(1), Fixed(3)],
+            &[Batch(1), Fixed(1)],
+            Some(&[Batch(1), Fixed(3)]),
+        );
+        check(&[], &[Batch(2)], Some(&[Batch(2)]));
+        check(&[Batch(1)], &[Batch(2)], None);
+        check(&[Batch(1)], &[Fixed(4)], None);
+        check(&[Fixed(2)], &[Fixed(3)], None);
+    }
+
+    #[test]
+    fn axes_count_from_either_end() {
+        assert_eq!(normalize_axis(-1, 3), Ok(2));
+        assert_eq!(normalize_axis(2, 3), Ok(2));
+        assert!(normalize_axis(3, 3).is_err());
+        assert!(normalize_axis(i64::MIN, 3).is_err());
+    }
+}

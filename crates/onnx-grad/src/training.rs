@@ -1,0 +1,136 @@
+//! The third stage, for training: one optimiser step as a graph.
+
+use fl_model::TrainingSpec;
+
+use crate::differentiate::{Differentiated, graph_inputs};
+use crate::error::ModelError;
+use crate::optimizer::{self, Update};
+use crate::shape::{Dim, ValueType};
+
+/// A parameter of a training graph: where it goes in and comes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterSlot {
+    /// Its dimensions.
+    pub shape: Vec<u64>,
+    /// Name of the graph input, which is the initialiser's name in the user's model.
+    pub input: String,
+    /// Name of the graph output with the value after the step.
+    pub output: String,
+    /// Name of the graph input for the round's global value, when the proximal term is on.
+    pub anchor: Option<String>,
+}
+
+/// State that an optimiser carries from one step to the next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateSlot {
+    /// Its dimensions; none for a scalar.
+    pub shape: Vec<u64>,
+    /// Every element's value before the first step.
+    pub initial: f32,
+    /// Name of the graph input.
+    pub input: String,
+    /// Name of the graph output with the value after the step.
+    pub output: String,
+}
+
+impl StateSlot {
+    pub(crate) fn zeros(shape: &[u64], input: String, output: String) -> Self {
+        Self {
+            shape: shape.to_vec(),
+            initial: 0.0,
+            input,
+            output,
+        }
+    }
+}
+
+/// One step of training on one batch, as an ONNX model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingGraph {
+    /// The model, protobuf.
+    pub bytes: Vec<u8>,
+    /// Graph input for the examples, float32, `[N, F…]` as in the user's model.
+    pub input: String,
+    /// Graph input for the targets: int64 `[N]` for softmax cross-entropy, otherwise float32 in the
+    /// shape of the model's output.
+    pub target: String,
+    /// Graph output: sum of the losses of the batch's examples before the step, float32 `[]`.
+    pub loss_sum: String,
+    /// The parameters, in the order of [`crate::ForwardModel::parameters`].
+    pub parameters: Vec<ParameterSlot>,
+    /// What the optimiser remembers.
+    pub state: Vec<StateSlot>,
+}
+
+impl TrainingGraph {
+    /// Adds the optimiser.
+    ///
+    /// # Errors
+    /// A hyper-parameter is out of range.
+    pub fn new(
+        differentiated: Differentiated<'_>,
+        spec: &TrainingSpec,
+    ) -> Result<Self, ModelError> {
+        let Differentiated {
+            model,
+            mut builder,
+            loss,
+            gradients,
+        } = differentiated;
+        let anchors: Vec<Option<String>> = model
+            .parameters
+            .iter()
+            .map(|_| (spec.proximal > 0.0).then(|| builder.fresh("fl.global")))
+            .collect();
+        let updates: Vec<Update<'_>> = model
+            .parameters
+            .iter()
+            .zip(&gradients)
+            .zip(&anchors)
+            .map(|((parameter, gradient), anchor)| Update {
+                parameter,
+                gradient,
+                anchor: anchor.as_deref(),
+            })
+            .collect();
+        let (after, state) = optimizer::write(spec, &updates, &mut builder)?;
+        let loss_sum = builder.reduce_sum(&loss.per_example, &[0], false);
+
+        let fixed =
+            |shape: &[u64]| ValueType::f32(shape.iter().map(|size| Dim::Fixed(*size)).collect());
+        let parameters: Vec<ParameterSlot> = model
+            .parameters
+            .iter()
+            .zip(after)
+            .zip(anchors)
+            .map(|((parameter, output), anchor)| ParameterSlot {
+                shape: parameter.shape.clone(),
+                input: parameter.name.clone(),
+                output,
+                anchor,
+            })
+            .collect();
+        let mut inputs = graph_inputs(model, &loss.target);
+        let mut outputs = vec![(loss_sum.clone(), ValueType::f32(Vec::new()))];
+        for slot in &parameters {
+            outputs.push((slot.output.clone(), fixed(&slot.shape)));
+            inputs.extend(
+                slot.anchor
+                    .iter()
+                    .map(|name| (name.clone(), fixed(&slot.shape))),
+            );
+        }
+        for slot in &state {
+            inputs.push((slot.input.clone(), fixed(&slot.shape)));
+            outputs.push((slot.output.clone(), fixed(&slot.shape)));
+        }
+        Ok(Self {
+            bytes: builder.finish("training", model.graph.opset, &inputs, &outputs),
+            input: inputs[0].0.clone(),
+            target: loss.target.0,
+            loss_sum,
+            parameters,
+            state,
+        })
+    }
+}

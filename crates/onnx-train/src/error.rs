@@ -1,0 +1,64 @@
+//! Why training or evaluation could not be done.
+
+use std::path::PathBuf;
+
+/// Why a model could not be trained, evaluated or exported.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The model, its loss, its features or its parameters.
+    #[error(transparent)]
+    Model(#[from] onnx_grad::ModelError),
+    /// Nothing says where ONNX Runtime is.
+    #[error(
+        "no ONNX Runtime library: set ORT_DYLIB_PATH to libonnxruntime.so, or name it in the settings"
+    )]
+    RuntimePath,
+    /// ONNX Runtime could not be loaded.
+    #[error(
+        "cannot load ONNX Runtime from {path}: {reason}; set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.22 or newer"
+    )]
+    RuntimeLoad {
+        /// The shared library.
+        path: PathBuf,
+        /// What the loader says.
+        reason: String,
+    },
+    /// The process has loaded another ONNX Runtime already; there can be only one.
+    #[error(
+        "ONNX Runtime is loaded from {loaded} already, it cannot be loaded from {path} as well"
+    )]
+    RuntimeTwice {
+        /// The one in use.
+        loaded: PathBuf,
+        /// The one asked for.
+        path: PathBuf,
+    },
+    /// `init_runtime` has not been called.
+    #[error("ONNX Runtime is not loaded; call init_runtime first")]
+    RuntimeMissing,
+    /// ONNX Runtime refused a graph or a run.
+    #[error("ONNX Runtime: {0}")]
+    Runtime(#[from] ort::Error),
+    /// Examples do not fit the model or each other.
+    #[error("examples: {0}")]
+    Examples(String),
+    /// Parameters given do not fit the model.
+    #[error("parameters: {0}")]
+    Parameters(String),
+    /// The loss or a parameter became infinite or not a number.
+    #[error(
+        "training diverged in epoch {epoch}: {what} is not finite; lower the learning rate or scale the features"
+    )]
+    Diverged {
+        /// Counted from 1.
+        epoch: u32,
+        /// `the loss` or a parameter's name.
+        what: String,
+    },
+    /// The loss of an example is infinite or not a number.
+    #[error("the loss of example {example} is not finite; the model's parameters have diverged")]
+    NotFinite {
+        /// Row, counted from 0.
+        example: usize,
+    },
+}

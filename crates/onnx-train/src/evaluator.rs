@@ -1,0 +1,237 @@
+//! Evaluation of parameters on held-out examples.
+
+use std::borrow::Cow;
+
+use fl_model::Loss;
+use onnx_grad::{EvalGraph, ForwardModel};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Tensor, TensorRef};
+
+use crate::error::TrainError;
+use crate::examples::{Examples, Targets};
+use crate::model::{check_examples, check_parameters, elements, parse};
+use crate::runtime::session;
+
+/// Numbers of a batch's input, at most; a single wide row is still run.
+const BATCH_ELEMENTS_MAX: usize = 1 << 18;
+
+/// Evaluates a model on examples. One evaluator serves every round of a job.
+pub struct Evaluator {
+    model: ForwardModel,
+    loss: Loss,
+    graph: EvalGraph,
+    session: Session,
+}
+
+/// What the model says of each example.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Predictions {
+    /// The likeliest class; the lowest index of equals. For binary cross-entropy 1 where the logit is above 0.
+    Classes(Vec<u32>),
+    /// The outputs, row-major.
+    Values(Vec<f32>),
+}
+
+/// How parameters did on examples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Examples evaluated.
+    pub examples: u64,
+    /// Examples whose class was predicted; 0 for regression.
+    pub correct: u64,
+    /// Sum of the examples' losses, added in the order of the rows.
+    pub loss_sum: f64,
+    /// Loss of each example.
+    pub losses: Vec<f32>,
+    /// Number of classes: 2 for binary cross-entropy, 0 for regression.
+    pub classes: usize,
+    /// Examples by class and prediction, classes × classes, row-major, row = true class.
+    pub confusion: Vec<u64>,
+    /// Sum over all outputs of the absolute difference from the target; 0 for classification.
+    pub absolute_error_sum: f64,
+    /// Sum over all outputs of the squared difference from the target; 0 for classification.
+    pub squared_error_sum: f64,
+    /// What the model says.
+    pub predictions: Predictions,
+}
+
+impl Evaluation {
+    /// Mean loss of an example.
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.examples as f64
+    }
+
+    /// Share of examples whose class was predicted; none for regression.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.classes > 0).then(|| self.correct as f64 / self.examples as f64)
+    }
+}
+
+impl Evaluator {
+    /// Writes the evaluation graph for a model and loads it.
+    ///
+    /// # Errors
+    /// The model does not fit the loss, or the runtime is not loaded.
+    pub fn new(model: &[u8], loss: Loss) -> Result<Self, TrainError> {
+        let model = parse(model)?;
+        let graph = EvalGraph::new(&model, loss)?;
+        let session = session(&graph.bytes)?;
+        Ok(Self {
+            model,
+            loss,
+            graph,
+            session,
+        })
+    }
+
+    /// Runs the model with the given parameters over all examples, in bounded batches.
+    ///
+    /// # Errors
+    /// Parameters or examples do not fit, or a loss is not finite.
+    pub fn run(
+        &mut self,
+        parameters: &[Vec<f32>],
+        examples: &Examples,
+    ) -> Result<Evaluation, TrainError> {
+        check_parameters(&self.model, parameters)?;
+        check_examples(&self.model, self.loss, examples)?;
+        let (logits, losses) = self.forward(parameters, examples)?;
+        if let Some(example) = losses.iter().position(|loss| !loss.is_finite()) {
+            return Err(TrainError::NotFinite { example });
+        }
+        let mut evaluation = Evaluation {
+            examples: examples.rows() as u64,
+            correct: 0,
+            loss_sum: losses.iter().copied().map(f64::from).sum(),
+            losses,
+            classes: 0,
+            confusion: Vec::new(),
+            absolute_error_sum: 0.0,
+            squared_error_sum: 0.0,
+            predictions: Predictions::Values(Vec::new()),
+        };
+        match (self.loss, examples.targets()) {
+            (Loss::SoftmaxCrossEntropy, Targets::Classes(targets)) => {
+                let predicted = logits
+                    .chunks_exact(self.graph.logits_width)
+                    .map(likeliest)
+                    .collect();
+                let truth = targets.iter().map(|class| *class as usize);
+                evaluation.count_classes(self.graph.logits_width, truth, predicted);
+            }
+            (Loss::BinaryCrossEntropy, Targets::Values(targets)) => {
+                let predicted = logits.iter().map(|logit| u32::from(*logit > 0.0)).collect();
+                let truth = targets.iter().map(|target| usize::from(*target > 0.5));
+                evaluation.count_classes(2, truth, predicted);
+            }
+            (_, Targets::Values(targets)) => evaluation.sum_errors(targets, logits),
+            // `check_examples` has compared the targets with the loss.
+            (_, Targets::Classes(_)) => unreachable!("targets of another kind than the loss"),
+        }
+        Ok(evaluation)
+    }
+
+    /// Logits and losses of all examples.
+    fn forward(
+        &mut self,
+        parameters: &[Vec<f32>],
+        examples: &Examples,
+    ) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+        let (features, rows) = (examples.features(), examples.rows());
+        let batch_rows = (BATCH_ELEMENTS_MAX / features.columns()).clamp(1, rows);
+        let tensors: Vec<Tensor<f32>> = self
+            .model
+            .parameters()
+            .iter()
+            .zip(parameters)
+            .map(|(own, values)| {
+                let dims: Vec<i64> = own.shape.iter().map(|size| *size as i64).collect();
+                Tensor::from_array((dims, values.clone()))
+            })
+            .collect::<Result<_, _>>()?;
+
+        let mut logits = Vec::with_capacity(rows * self.graph.logits_width);
+        let mut losses = Vec::with_capacity(rows);
+        for from in (0..rows).step_by(batch_rows) {
+            let count = batch_rows.min(rows - from);
+            let batched = |dims: &[u64]| -> Vec<i64> {
+                let own = dims.iter().map(|size| *size as i64);
+                std::iter::once(count as i64).chain(own).collect()
+            };
+            let columns = features.columns();
+            let chunk = &features.data()[from * columns..][..count * columns];
+            let input = TensorRef::from_array_view((batched(&self.model.input_dims()), chunk))?;
+            let target: SessionInputValue<'_> = match examples.targets() {
+                Targets::Classes(all) => {
+                    TensorRef::from_array_view((batched(&[]), &all[from..][..count]))?.into()
+                }
+                Targets::Values(all) => {
+                    let dims = self.model.output_dims();
+                    let width = elements(&dims);
+                    TensorRef::from_array_view((
+                        batched(&dims),
+                        &all[from * width..][..count * width],
+                    ))?
+                    .into()
+                }
+            };
+            let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![
+                (self.graph.input.as_str().into(), input.into()),
+                (self.graph.target.as_str().into(), target),
+            ];
+            for (name, tensor) in self.graph.parameters.iter().zip(&tensors) {
+                inputs.push((name.as_str().into(), tensor.into()));
+            }
+            let outputs = self.session.run(inputs)?;
+            logits.extend_from_slice(
+                outputs[self.graph.logits.as_str()]
+                    .try_extract_tensor::<f32>()?
+                    .1,
+            );
+            losses.extend_from_slice(
+                outputs[self.graph.loss.as_str()]
+                    .try_extract_tensor::<f32>()?
+                    .1,
+            );
+        }
+        Ok((logits, losses))
+    }
+}
+
+impl Evaluation {
+    fn count_classes(
+        &mut self,
+        classes: usize,
+        truth: impl Iterator<Item = usize>,
+        predicted: Vec<u32>,
+    ) {
+        let mut confusion = vec![0; classes * classes];
+        for (class, prediction) in truth.zip(&predicted) {
+            confusion[class * classes + *prediction as usize] += 1;
+        }
+        self.correct = confusion.iter().step_by(classes + 1).sum();
+        self.classes = classes;
+        self.confusion = confusion;
+        self.predictions = Predictions::Classes(predicted);
+    }
+
+    fn sum_errors(&mut self, targets: &[f32], outputs: Vec<f32>) {
+        for (output, target) in outputs.iter().zip(targets) {
+            let difference = f64::from(*output) - f64::from(*target);
+            self.absolute_error_sum += difference.abs();
+            self.squared_error_sum += difference * difference;
+        }
+        self.predictions = Predictions::Values(outputs);
+    }
+}
+
+/// Index of the largest logit; the lowest of equals.
+fn likeliest(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (index, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = index;
+        }
+    }
+    best as u32
+}

@@ -1,0 +1,170 @@
+//! What a model file says about its parameters, and trained ones back into it.
+
+use fl_model::{FeatureSpec, Loss, Normalization, TrainingSpec};
+use onnx_grad::{Differentiated, ForwardModel, InferenceModel, Limits, TrainingGraph};
+
+use crate::error::TrainError;
+use crate::examples::{Examples, Targets};
+
+/// Name and shape of a parameter; a model's list of them is its layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// Name of the initialiser in the model file.
+    pub name: String,
+    /// Its dimensions.
+    pub shape: Vec<u64>,
+}
+
+/// The trainable parameters of a model in the order in which they travel everywhere.
+///
+/// # Errors
+/// The bytes are not a model that can be trained.
+pub fn parameter_layout(model: &[u8]) -> Result<Vec<ParameterInfo>, TrainError> {
+    let model = parse(model)?;
+    let infos = model.parameters().iter().map(|parameter| ParameterInfo {
+        name: parameter.name.clone(),
+        shape: parameter.shape.clone(),
+    });
+    Ok(infos.collect())
+}
+
+/// The parameters as they stand in the model file, in the order of the layout, each row-major.
+///
+/// # Errors
+/// The bytes are not a model that can be trained.
+pub fn initial_parameters(model: &[u8]) -> Result<Vec<Vec<f32>>, TrainError> {
+    let model = parse(model)?;
+    Ok(model
+        .parameters()
+        .iter()
+        .map(|own| own.initial.clone())
+        .collect())
+}
+
+/// Whether a model can be trained as asked on these features; for the moment of submitting a job,
+/// so that nothing fails on a device later. Needs no runtime.
+///
+/// # Errors
+/// What does not fit: operator, shape, loss, hyper-parameter or number of features.
+pub fn check_model(
+    model: &[u8],
+    spec: &TrainingSpec,
+    features: &FeatureSpec,
+) -> Result<(), TrainError> {
+    let model = parse(model)?;
+    TrainingGraph::new(Differentiated::new(&model, spec.loss)?, spec)?;
+    let width = features.encoded_width();
+    if model.input_dims() != [width as u64] {
+        return Err(TrainError::Examples(format!(
+            "the features encode to {width} columns, the model takes {:?}; change the job's features or the model",
+            model.input_dims()
+        )));
+    }
+    Ok(())
+}
+
+/// The user's own model with trained parameters, taking raw columns; see [`InferenceModel`].
+///
+/// # Errors
+/// Parameters or features do not fit the model.
+pub fn export(
+    model: &[u8],
+    parameters: &[Vec<f32>],
+    features: &FeatureSpec,
+    normalization: &Normalization,
+) -> Result<Vec<u8>, TrainError> {
+    let model = parse(model)?;
+    Ok(InferenceModel::new(&model, parameters, features, normalization)?.bytes)
+}
+
+pub(crate) fn parse(model: &[u8]) -> Result<ForwardModel, TrainError> {
+    Ok(ForwardModel::parse(model, &Limits::default())?)
+}
+
+/// Refuses parameters that are not of the layout.
+pub(crate) fn check_parameters(
+    model: &ForwardModel,
+    parameters: &[Vec<f32>],
+) -> Result<(), TrainError> {
+    let fail = |reason: String| Err(TrainError::Parameters(reason));
+    if model.parameters().len() != parameters.len() {
+        return fail(format!(
+            "{} are given, the model has {}",
+            parameters.len(),
+            model.parameters().len()
+        ));
+    }
+    for (own, given) in model.parameters().iter().zip(parameters) {
+        if own.initial.len() != given.len() {
+            return fail(format!(
+                "`{}` has {} elements, {} are given",
+                own.name,
+                own.initial.len(),
+                given.len()
+            ));
+        }
+        if !given.iter().all(|number| number.is_finite()) {
+            return fail(format!("`{}` has an element that is not finite", own.name));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses examples that the model cannot take or the loss cannot judge.
+pub(crate) fn check_examples(
+    model: &ForwardModel,
+    loss: Loss,
+    examples: &Examples,
+) -> Result<(), TrainError> {
+    let fail = |reason: String| Err(TrainError::Examples(reason));
+    let columns = examples.features().columns();
+    if columns != elements(&model.input_dims()) {
+        return fail(format!(
+            "they have {columns} columns, the model takes {:?}",
+            model.input_dims()
+        ));
+    }
+    let rows = examples.rows();
+    let width = elements(&model.output_dims());
+    match (loss, examples.targets()) {
+        (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => {
+            if classes.len() != rows {
+                return fail(format!("{rows} rows have {} targets", classes.len()));
+            }
+            match classes
+                .iter()
+                .find(|class| !(0..width as i64).contains(class))
+            {
+                Some(class) => fail(format!(
+                    "a target is class {class}, the model has {width} classes"
+                )),
+                None => Ok(()),
+            }
+        }
+        (Loss::SoftmaxCrossEntropy, Targets::Values(_)) => {
+            fail("softmax cross-entropy takes class indices as targets".to_owned())
+        }
+        (_, Targets::Classes(_)) => {
+            fail("this loss takes numbers as targets, not class indices".to_owned())
+        }
+        (loss, Targets::Values(values)) => {
+            if values.len() != rows * width {
+                return fail(format!(
+                    "{rows} rows have {} targets, the model gives {width} an example",
+                    values.len()
+                ));
+            }
+            if loss == Loss::BinaryCrossEntropy
+                && !values.iter().all(|value| *value == 0.0 || *value == 1.0)
+            {
+                return fail("binary cross-entropy takes 0 and 1 as targets".to_owned());
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Numbers of one example; the model's limits keep the product small.
+pub(crate) fn elements(dims: &[u64]) -> usize {
+    dims.iter().product::<u64>() as usize
+}

@@ -1,0 +1,307 @@
+//! Local training: the epochs of one round on one device.
+
+use fl_model::{Loss, TrainingSpec};
+use onnx_grad::{Differentiated, ForwardModel, TrainingGraph};
+use ort::session::{IoBinding, Session};
+use ort::value::Tensor;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::TrainError;
+use crate::examples::{Examples, Targets};
+use crate::model::{check_examples, check_parameters, parse};
+use crate::runtime::session;
+use crate::shuffle::shuffle;
+
+/// Trains a model on local examples. One trainer serves every round of a job.
+pub struct LocalTrainer {
+    model: ForwardModel,
+    spec: TrainingSpec,
+    graph: TrainingGraph,
+    session: Session,
+}
+
+/// What a round of local training gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalTraining {
+    /// The parameters after the last step, in the order of the layout, each row-major.
+    pub parameters: Vec<Vec<f32>>,
+    /// Examples trained on, each counted once.
+    pub examples: u64,
+    /// Mean loss over the examples of the last epoch, each taken before the step that used it.
+    pub loss: f64,
+    /// Optimiser steps taken.
+    pub steps: u64,
+}
+
+impl LocalTrainer {
+    /// Writes the training graph for a model and loads it.
+    ///
+    /// # Errors
+    /// The model cannot be trained as asked, or the runtime is not loaded.
+    pub fn new(model: &[u8], spec: &TrainingSpec) -> Result<Self, TrainError> {
+        let model = parse(model)?;
+        let graph = TrainingGraph::new(Differentiated::new(&model, spec.loss)?, spec)?;
+        let session = session(&graph.bytes)?;
+        Ok(Self {
+            model,
+            spec: *spec,
+            graph,
+            session,
+        })
+    }
+
+    /// Trains for the specified epochs from the given parameters. Examples are shuffled in every
+    /// epoch by ChaCha8 from the seed; the optimiser begins afresh. Equal inputs give equal bits.
+    ///
+    /// # Errors
+    /// Parameters or examples do not fit, or training diverges.
+    pub fn run(
+        &mut self,
+        parameters: &[Vec<f32>],
+        examples: &Examples,
+        seed: [u8; 32],
+    ) -> Result<LocalTraining, TrainError> {
+        check_parameters(&self.model, parameters)?;
+        check_examples(&self.model, self.spec.loss, examples)?;
+        let rows = examples.rows();
+        let batch_rows = (self.spec.batch_size.max(1) as usize).min(rows);
+        let mut carried = Carried::new(&self.session, &self.graph, parameters)?;
+        let mut whole = self.batch(&mut carried, batch_rows)?;
+        let mut rest = match rows % batch_rows {
+            0 => None,
+            rest_rows => Some(self.batch(&mut carried, rest_rows)?),
+        };
+
+        let mut random = ChaCha8Rng::from_seed(seed);
+        let mut order: Vec<u32> = (0..rows as u32).collect();
+        let (mut loss, mut steps) = (0.0, 0u64);
+        for epoch in 1..=self.spec.local_epochs {
+            shuffle(&mut order, &mut random);
+            let mut loss_sum = 0.0;
+            for chosen in order.chunks(batch_rows) {
+                let batch = match &mut rest {
+                    Some(rest) if chosen.len() < batch_rows => rest,
+                    _ => &mut whole,
+                };
+                batch.fill(examples, chosen);
+                let side = (steps % 2) as usize;
+                self.session.run_binding(&batch.bindings[side])?;
+                loss_sum += f64::from(batch.loss_sum.extract_tensor().1[0]);
+                steps += 1;
+            }
+            loss = loss_sum / rows as f64;
+            if !loss.is_finite() {
+                return Err(diverged(epoch, "the loss"));
+            }
+        }
+        let parameters = carried.parameters((steps % 2) as usize, parameters.len());
+        for (own, values) in self.model.parameters().iter().zip(&parameters) {
+            if !values.iter().all(|number| number.is_finite()) {
+                return Err(diverged(
+                    self.spec.local_epochs,
+                    &format!("parameter `{}`", own.name),
+                ));
+            }
+        }
+        Ok(LocalTraining {
+            parameters,
+            examples: rows as u64,
+            loss,
+            steps,
+        })
+    }
+
+    fn batch(&self, carried: &mut Carried, rows: usize) -> Result<Batch, TrainError> {
+        Batch::new(
+            &self.session,
+            &self.model,
+            &self.graph,
+            carried,
+            self.spec.loss,
+            rows,
+        )
+    }
+}
+
+fn diverged(epoch: u32, what: &str) -> TrainError {
+    TrainError::Diverged {
+        epoch,
+        what: what.to_owned(),
+    }
+}
+
+/// Parameters and optimiser state, twice: each step reads one side and writes the other, so that
+/// nothing is copied between steps.
+struct Carried {
+    sides: [Vec<Tensor<f32>>; 2],
+    anchors: Vec<Tensor<f32>>,
+}
+
+impl Carried {
+    fn new(
+        session: &Session,
+        graph: &TrainingGraph,
+        parameters: &[Vec<f32>],
+    ) -> Result<Self, TrainError> {
+        let side = || -> Result<Vec<Tensor<f32>>, TrainError> {
+            let mut tensors = Vec::with_capacity(parameters.len() + graph.state.len());
+            for (slot, values) in graph.parameters.iter().zip(parameters) {
+                tensors.push(filled(session, &slot.shape, |data| {
+                    data.copy_from_slice(values)
+                })?);
+            }
+            for slot in &graph.state {
+                tensors.push(filled(session, &slot.shape, |data| {
+                    data.fill(slot.initial)
+                })?);
+            }
+            Ok(tensors)
+        };
+        let anchored = graph.parameters.iter().zip(parameters);
+        let anchors = anchored
+            .filter(|(slot, _)| slot.anchor.is_some())
+            .map(|(slot, values)| filled(session, &slot.shape, |data| data.copy_from_slice(values)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            sides: [side()?, side()?],
+            anchors,
+        })
+    }
+
+    /// The first so many of one side: state comes after the parameters.
+    fn parameters(&self, side: usize, count: usize) -> Vec<Vec<f32>> {
+        let tensors = self.sides[side].iter().take(count);
+        tensors
+            .map(|tensor| tensor.extract_tensor().1.to_vec())
+            .collect()
+    }
+
+    /// Binds a step that reads one side and writes the other.
+    fn bind(
+        &mut self,
+        binding: &mut IoBinding,
+        graph: &TrainingGraph,
+        from: usize,
+    ) -> Result<(), TrainError> {
+        let parameters = graph
+            .parameters
+            .iter()
+            .map(|slot| (&slot.input, &slot.output));
+        let state = graph.state.iter().map(|slot| (&slot.input, &slot.output));
+        let [first, second] = &mut self.sides;
+        let (before, after) = if from == 0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        let pairs = before.iter().zip(after.iter_mut());
+        for ((input, output), (before, after)) in parameters.chain(state).zip(pairs) {
+            binding.bind_input(input, before)?;
+            binding.bind_output(output, after)?;
+        }
+        let names = graph
+            .parameters
+            .iter()
+            .filter_map(|slot| slot.anchor.as_ref());
+        for (name, tensor) in names.zip(&self.anchors) {
+            binding.bind_input(name, tensor)?;
+        }
+        Ok(())
+    }
+}
+
+/// Buffers for batches of one size, bound for steps in both directions.
+struct Batch {
+    features: Tensor<f32>,
+    targets: TargetBuffer,
+    loss_sum: Tensor<f32>,
+    bindings: [IoBinding; 2],
+}
+
+enum TargetBuffer {
+    Classes(Tensor<i64>),
+    Values(Tensor<f32>),
+}
+
+impl Batch {
+    fn new(
+        session: &Session,
+        model: &ForwardModel,
+        graph: &TrainingGraph,
+        carried: &mut Carried,
+        loss: Loss,
+        rows: usize,
+    ) -> Result<Self, TrainError> {
+        let allocator = session.allocator();
+        let batched = |dims: &[u64]| -> Vec<i64> {
+            let own = dims.iter().map(|size| *size as i64);
+            std::iter::once(rows as i64).chain(own).collect()
+        };
+        let features = Tensor::new(allocator, batched(&model.input_dims()))?;
+        let targets = match loss {
+            Loss::SoftmaxCrossEntropy => {
+                TargetBuffer::Classes(Tensor::new(allocator, batched(&[]))?)
+            }
+            _ => TargetBuffer::Values(Tensor::new(allocator, batched(&model.output_dims()))?),
+        };
+        let mut loss_sum = Tensor::new(allocator, Vec::<i64>::new())?;
+        let mut bind = |from: usize| -> Result<IoBinding, TrainError> {
+            let mut binding = session.create_binding()?;
+            binding.bind_input(&graph.input, &features)?;
+            match &targets {
+                TargetBuffer::Classes(tensor) => binding.bind_input(&graph.target, tensor)?,
+                TargetBuffer::Values(tensor) => binding.bind_input(&graph.target, tensor)?,
+            }
+            binding.bind_output(&graph.loss_sum, &mut loss_sum)?;
+            carried.bind(&mut binding, graph, from)?;
+            Ok(binding)
+        };
+        let bindings = [bind(0)?, bind(1)?];
+        Ok(Self {
+            features,
+            targets,
+            loss_sum,
+            bindings,
+        })
+    }
+
+    /// Copies the chosen examples into the bound buffers.
+    fn fill(&mut self, examples: &Examples, chosen: &[u32]) {
+        gather(
+            self.features.extract_tensor_mut().1,
+            examples.features().data(),
+            chosen,
+        );
+        match (&mut self.targets, examples.targets()) {
+            (TargetBuffer::Classes(tensor), Targets::Classes(all)) => {
+                gather(tensor.extract_tensor_mut().1, all, chosen)
+            }
+            (TargetBuffer::Values(tensor), Targets::Values(all)) => {
+                gather(tensor.extract_tensor_mut().1, all, chosen)
+            }
+            // `check_examples` has compared the targets with the loss, from which the buffers come.
+            _ => unreachable!("targets of another kind than the loss"),
+        }
+    }
+}
+
+/// Copies the chosen rows; how wide one is follows from the buffer, which holds as many.
+fn gather<T: Copy>(buffer: &mut [T], all: &[T], chosen: &[u32]) {
+    let width = buffer.len() / chosen.len();
+    for (to, &row) in buffer.chunks_exact_mut(width).zip(chosen) {
+        to.copy_from_slice(&all[row as usize * width..][..width]);
+    }
+}
+
+/// A tensor that the runtime owns.
+fn filled(
+    session: &Session,
+    shape: &[u64],
+    fill: impl FnOnce(&mut [f32]),
+) -> Result<Tensor<f32>, TrainError> {
+    let dims: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
+    let mut tensor = Tensor::new(session.allocator(), dims)?;
+    fill(tensor.extract_tensor_mut().1);
+    Ok(tensor)
+}
