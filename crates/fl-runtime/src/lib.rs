@@ -6,9 +6,17 @@
 //! Features: `mqtt` (client), `broker` (embedded MQTT broker), `nats`, `control`; settings, stores, keys,
 //! clock, shutdown and logging are always there.
 
+#[cfg(any(feature = "mqtt", feature = "nats"))]
+mod backoff;
 pub mod clock;
+pub mod job_file;
 pub mod keys;
 pub mod logging;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod settings;
 pub mod shutdown;
 pub mod store;
+#[cfg(feature = "tls")]
+pub mod tls;
+pub mod url;

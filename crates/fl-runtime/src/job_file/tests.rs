@@ -1,0 +1,76 @@
+use super::*;
+
+const GOOD: &str = r#"
+job = "air"
+model = "air-mlp"
+rounds = 20
+quorum = 8
+deadline_s = 20
+seed = 7
+
+[training]
+loss = "binary_cross_entropy"
+learning_rate = 0.05
+weight_decay = 1e-4
+local_epochs = 3
+batch_size = 32
+
+[data]
+time_column = "time"
+features = ["SO2", { column = "hour", period = 24 }, { column = "kind", categories = ["a", "b"] }]
+label = { column = "PM2.5", above = 75 }
+split = { train_rows = [0, 1440], test_rows = [1440] }
+"#;
+
+#[test]
+fn a_job_file_says_what_to_do() {
+    let spec = parse(GOOD, "job.toml").unwrap();
+    assert_eq!(spec.job.as_str(), "air");
+    assert_eq!(
+        (spec.rounds, spec.quorum, spec.deadline_ms),
+        (20, 8, 20_000)
+    );
+    assert_eq!(spec.data.inputs.encoded_width(), 5);
+    assert_eq!(
+        spec.data.split,
+        Split::Rows {
+            train: (0, Some(1440)),
+            test: (1440, None)
+        }
+    );
+    assert_eq!(
+        spec.training.optimizer,
+        LocalOptimizer::Sgd { momentum: 0.0 }
+    );
+    assert_eq!(spec.server, ServerOptimizer::FedAvg { learning_rate: 1.0 });
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let check = |from: &str, to: &str, expected: &str| {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from}");
+        let message = parse(&text, "job.toml").unwrap_err().to_string();
+        assert!(message.contains(expected), "{from} -> {to}: {message}");
+    };
+    check("quorum = 8", "quorun = 8", "quorum");
+    check("quorum = 8", "quorum = 0", "quorum is 0");
+    check("quorum = 8", "quorum = 8000", "above sum.contributions_max");
+    check("job = \"air\"", "job = \"a/b\"", "a/b");
+    check("binary_cross", "binary-cross", "training.loss");
+    check("deadline_s = 20", "deadline_s = 0", "deadline_s");
+    check("0.05", "-0.05", "training.learning_rate");
+    check("above = 75", "classes = [\"x\"]", "two classes");
+    check(", above = 75", "", "does not fit training.loss");
+    check("\"SO2\"", "\"PM2.5\"", "label");
+    check("\"SO2\"", "\"kind\"", "twice");
+    check("period = 24", "period = 0", "period");
+    check("[0, 1440]", "[1440, 0]", "train_rows");
+    check(
+        "test_rows = [1440]",
+        "test_fraction = 0.2",
+        "split takes one of",
+    );
+    let overflow = "[sum]\nweight_max = 1000000000000\n[data]";
+    check("[data]", overflow, "does not fit below 2^63");
+}
