@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use common::{PATIENCE, eventually, is_alive, pid_in, xtask};
-use xtask::processes::{Fleet, Spec, run_to_end};
+use xtask::processes::{Fleet, Spec, free_port, run_to_end};
 
 /// Ends with its standard input, as our binaries do.
 const POLITE: &str = "echo ready; cat > /dev/null; echo bye";
@@ -140,4 +141,31 @@ fn short_commands_give_their_output_or_their_error() {
         message.contains("no such job") && message.contains("exit status: 1"),
         "{message}"
     );
+}
+
+#[test]
+fn nats_server_comes_back_on_its_port_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = xtask::workspace::root().unwrap();
+    let server = xtask::fetch::nats_server(&root).unwrap();
+    let port = free_port().unwrap();
+    let mut fleet = Fleet::new(folder.path().join("logs")).unwrap();
+    let spec = Spec::new("nats-server", server)
+        .arguments(["--addr", "127.0.0.1", "--jetstream", "--port"])
+        .argument(port.to_string())
+        .argument("--store_dir")
+        .argument(folder.path().join("a store"))
+        .guarded(xtask());
+    let is_up = |line: &str| line.contains("Server is ready").then_some(());
+    fleet.spawn(spec).unwrap();
+    fleet.wait_for_line("nats-server", PATIENCE, is_up).unwrap();
+    for _ in 0..2 {
+        fleet.kill("nats-server").unwrap();
+        fleet.restart("nats-server").unwrap();
+        fleet.wait_for_line("nats-server", PATIENCE, is_up).unwrap();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+    fleet.stop("nats-server", PATIENCE).unwrap();
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+    assert!(fleet.first_failed().is_none());
 }
