@@ -8,6 +8,8 @@
 
 #[cfg(any(feature = "mqtt", feature = "nats"))]
 mod backoff;
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod clock;
 pub mod job_file;
 pub mod keys;
