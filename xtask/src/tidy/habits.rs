@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::layers::is_rust;
-use super::source::code_only;
+use super::source::{code_only, without_tests};
 use super::{Finding, TextFile};
 
 /// A longer file is asking to be two.
 const LINES_MAX: usize = 500;
+
+/// How far above a panic its reason may stand.
+const EXPLAINED_WITHIN_LINES: usize = 4;
 
 /// Generated code, which nobody reads.
 const GENERATED: &str = "src/proto";
@@ -82,6 +85,9 @@ pub(super) fn in_file(file: &TextFile) -> Vec<Finding> {
     if is_rust(&file.path) && !generated {
         findings.extend(length(file));
         findings.extend(leftovers(file));
+        if !is_for_tests(&file.path) {
+            findings.extend(unexplained_panics(file));
+        }
     }
     if !file.path.starts_with(IMAGES) {
         findings.extend(machine_paths(file));
@@ -115,6 +121,35 @@ fn leftovers(file: &TextFile) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Panics outside tests that no comment explains, on their line or just above.
+fn unexplained_panics(file: &TextFile) -> Vec<Finding> {
+    let (code, _) = without_tests(&code_only(&file.text));
+    let written: Vec<&str> = file.text.lines().collect();
+    let is_explained = |index: usize| {
+        let first = index.saturating_sub(EXPLAINED_WITHIN_LINES);
+        written[first..=index]
+            .iter()
+            .any(|line| line.contains("//"))
+    };
+    let mut findings = Vec::new();
+    for (index, line) in code.lines().enumerate() {
+        let panics = [".unwrap()", ".expect("]
+            .iter()
+            .any(|call| line.contains(call));
+        if panics && !is_explained(index) {
+            let message = "say in a comment why this cannot fail, or handle it";
+            findings.push(Finding::new(&file.path, index + 1, message));
+        }
+    }
+    findings
+}
+
+/// Tests, in a folder or a file of their own, may panic.
+fn is_for_tests(path: &Path) -> bool {
+    let has = |name: &str| path.iter().any(|part| part == name);
+    has("tests") || has("benches") || has("tests.rs")
 }
 
 fn machine_paths(file: &TextFile) -> Vec<Finding> {

@@ -284,9 +284,7 @@ impl Member {
             Layer::Test => true,
             _ if other == Layer::Test => false,
             Layer::Machines => other < layer && !NOT_FOR_MACHINES.contains(&name),
-            // Layer 3 builds on layer 3 too: the runtime carries spans.
-            Layer::World => other <= layer,
-            Layer::Model | Layer::Parts | Layer::Programs => other < layer,
+            Layer::Model | Layer::Parts | Layer::World | Layer::Programs => other < layer,
         };
         (!allowed).then(|| format!("{own} ({layer:?}) must not import {name} ({other:?})"))
     }

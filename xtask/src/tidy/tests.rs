@@ -122,6 +122,17 @@ fn imports_follow_the_table() {
 }
 
 #[test]
+fn panics_are_explained_outside_tests() {
+    let source = "fn a(x: Option<u8>) {\n    x.unwrap();\n}\n\n\n\n\nfn b(x: Option<u8>) {\n    // Set above.\n    \
+                  x.expect(\"set\");\n}\n#[cfg(test)]\nmod tests {\n\n\n\n\n    fn c() { x.unwrap(); }\n}\n";
+    let place = "crates/fl-model/src/lib.rs:2";
+    check(
+        &[("crates/fl-model/src/lib.rs", source)],
+        &[(place, "why this cannot fail")],
+    );
+}
+
+#[test]
 fn habits_hold_everywhere() {
     let long = "//\n".repeat(501);
     let left = "fn a() {\n    todo!()\n}\n#[ignore]\nfn b() {}\n";
