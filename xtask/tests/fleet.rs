@@ -3,6 +3,8 @@
 mod common;
 
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{PATIENCE, eventually, is_alive, pid_in, xtask};
@@ -131,7 +133,7 @@ fn killing_a_guarded_child_kills_the_program() {
 #[test]
 fn short_commands_give_their_output_or_their_error() {
     let sh = |script: &str| {
-        let mut command = std::process::Command::new("sh");
+        let mut command = Command::new("sh");
         command.args(["-c", script]);
         run_to_end(&mut command)
     };
@@ -168,4 +170,45 @@ fn nats_server_comes_back_on_its_port_after_a_kill() {
     fleet.stop("nats-server", PATIENCE).unwrap();
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
     assert!(fleet.first_failed().is_none());
+}
+
+/// Set for the process that holds the fleet and is killed: the folder it reports to.
+const HOLDER: &str = "FLEET_HOLDER_FOLDER";
+
+/// This test starts itself a second time, as the holder.
+#[test]
+fn sigkill_of_the_holder_leaves_nothing_behind() {
+    if let Some(folder) = std::env::var_os(HOLDER) {
+        hold_a_fleet(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sigkill_of_the_holder_leaves_nothing_behind"])
+        .env(HOLDER, folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pids = ["polite", "guarded"].map(|name| pid_in(&folder.path().join(name)));
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    eventually("the end of all children", || {
+        pids.iter().all(|pid| !is_alive(*pid)).then_some(())
+    });
+}
+
+fn hold_a_fleet(folder: &Path) -> ! {
+    let report = |name: &str, rest: &str| {
+        let file = folder.join(name);
+        shell(name, &format!("echo $$ > \"$PID_FILE\"; {rest}")).variable("PID_FILE", file)
+    };
+    let mut fleet = Fleet::new(folder.join("logs")).expect("a folder of our own");
+    fleet
+        .spawn(report("polite", "cat > /dev/null"))
+        .expect("sh exists");
+    let deaf = report("guarded", "exec sleep 1000").guarded(xtask());
+    fleet.spawn(deaf).expect("xtask is built");
+    loop {
+        std::thread::park();
+    }
 }
