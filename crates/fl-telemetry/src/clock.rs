@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 const GRID_US: u64 = 4;
 /// Ends are this far past a multiple of the grid; also the shortest span [µs].
 const END_PHASE_US: u64 = 2;
+/// Rows beyond this many of one start stay in chance order, so that none moves by more than half a millisecond.
+const STAGGER_ROWS_MAX: u64 = 128;
 /// No time beyond this is shown (year 2262, where OTLP's signed readers of nanoseconds end) [µs].
 const TIME_MAX_US: u64 = i64::MAX as u64 / 1000 / GRID_US * GRID_US;
 
@@ -87,6 +89,13 @@ impl Interval {
     pub fn contains(&self, other: &Interval) -> bool {
         self.start_us <= other.start_us && other.end_us <= self.end_us
     }
+}
+
+/// The start of the nth of several rows that begin together. Jaeger orders rows by start and lets chance decide
+/// between equal ones; a few microseconds keep them in the order in which they were told.
+pub(crate) fn staggered(start_us: u64, nth: usize) -> u64 {
+    let nth = (nth as u64).saturating_add(1).min(STAGGER_ROWS_MAX);
+    start_us.saturating_add(nth * GRID_US)
 }
 
 /// How far to move a batch of spans that covers `start_us..end_us` so that it lies inside `window`: not at all where

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Interval;
+use crate::clock::{Interval, staggered};
 use crate::device::{DevicePhase, DeviceSpans, FittedPhase, fit_device_spans};
 use crate::ids::RoundContext;
 use crate::sampling::Totals;
@@ -217,7 +217,8 @@ impl RegionTrace {
         self.broadcast = Some(transfer);
     }
 
-    /// A device was asked; its row starts here. A second call changes nothing.
+    /// A device was asked; its row starts here, a few microseconds after those told before. Tell devices in the order
+    /// of their names, for that is how the rows will stand. A second call changes nothing.
     pub fn selected(&mut self, device: &str, at_us: u64) {
         self.row(device, at_us);
     }
@@ -388,11 +389,12 @@ impl RegionTrace {
         if !self.devices.contains_key(device) && self.devices.len() >= DEVICES_MAX {
             return None;
         }
+        let start_us = staggered(at_us, self.devices.len());
         Some(
             self.devices
                 .entry(device.to_owned())
                 .or_insert_with(|| DeviceRow {
-                    start_us: at_us,
+                    start_us,
                     end_us: None,
                     outcome: DeviceOutcome::Waiting,
                     admit: None,
@@ -543,7 +545,7 @@ mod tests {
         trace.returned("a");
         trace.accepted("a", 4_000, 4_100, 10);
         assert_eq!(trace.summary().accepted, 1);
-        assert_eq!(trace.devices["a"].start_us, 1_000);
+        assert_eq!(trace.devices["a"].start_us, 1_004);
     }
 
     #[test]

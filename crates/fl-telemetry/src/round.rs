@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::attr::{self, event};
-use crate::clock::Interval;
+use crate::clock::{Interval, staggered};
 use crate::ids::{RoundContext, Unit};
 use crate::region::{RegionSummary, Transfer};
 use crate::region_spans::{summary_attributes, transfer_attributes};
@@ -162,11 +162,12 @@ impl RoundTrace {
         self.model_digest = Some(digest.to_owned());
     }
 
-    /// The plan went to a region; its row starts here. A second call changes nothing.
+    /// The plan went to a region; its row starts here, a few microseconds after those told before. A second call
+    /// changes nothing.
     pub fn region_sent(&mut self, region: &str, at_us: u64) {
         if self.regions.len() < REGIONS_MAX {
             let row = RegionRow {
-                sent_us: at_us,
+                sent_us: staggered(at_us, self.regions.len()),
                 accept: None,
                 missed: None,
                 summary: None,
@@ -208,7 +209,7 @@ impl RoundTrace {
     pub fn evaluation_sent(&mut self, region: &str, at_us: u64) {
         if self.evaluations.len() < REGIONS_MAX {
             let row = EvaluateRow {
-                sent_us: at_us,
+                sent_us: staggered(at_us, self.evaluations.len()),
                 ended_us: None,
                 late: false,
             };
