@@ -4,10 +4,13 @@
 //! writes the nodes that carry a gradient from its first output to its inputs. What it needs from
 //! the forward pass it reads by name; the runtime keeps those values alive.
 
+mod shared;
+
+use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::{Graph, Node, Site};
 use crate::limits::Limits;
-use crate::shape::ValueType;
+use crate::shape::{ValueType, normalize_axis};
 use crate::tensor::Tensor;
 
 /// Gradients of the inputs by position; none where there is none or none is wanted.
@@ -54,8 +57,26 @@ macro_rules! operators {
 }
 
 operators! {
+    add::Add,
+    cast::Cast,
+    constant::Constant,
+    div::Div,
+    erf::Erf,
+    flatten::Flatten,
+    gelu::Gelu,
     gemm::Gemm,
+    identity::Identity,
+    leaky_relu::LeakyRelu,
+    log_softmax::LogSoftmax,
+    matmul::MatMul,
+    mul::Mul,
     relu::Relu,
+    reshape::Reshape,
+    sigmoid::Sigmoid,
+    softmax::Softmax,
+    sub::Sub,
+    tanh::Tanh,
+    transpose::Transpose,
 }
 
 /// The rules for an operator of that name, if the operator set has it.
@@ -76,6 +97,6 @@ pub fn supported_operators() -> Vec<&'static str> {
 /// Whether a Softmax or LogSoftmax runs over the last axis.
 pub(crate) fn is_over_last_axis(graph: &Graph, node: &Node) -> bool {
     let rank = graph.values[graph.output].shape().len();
-    let axis = crate::attributes::int_or(&node.proto, "axis", -1);
-    crate::shape::normalize_axis(axis, rank).is_ok_and(|axis| axis + 1 == rank)
+    let axis = int_or(&node.proto, "axis", -1);
+    normalize_axis(axis, rank).is_ok_and(|axis| axis + 1 == rank)
 }

@@ -62,3 +62,9 @@ pub enum TrainError {
         example: usize,
     },
 }
+
+impl From<ort::Error<ort::session::builder::SessionBuilder>> for TrainError {
+    fn from(error: ort::Error<ort::session::builder::SessionBuilder>) -> Self {
+        Self::Runtime(error.into())
+    }
+}

@@ -69,14 +69,13 @@ pub fn init_runtime(path: Option<&Path>) -> Result<(), TrainError> {
 pub fn session(model: &[u8]) -> Result<Session, TrainError> {
     let loaded = LOADED.get().ok_or(TrainError::RuntimeMissing)?;
     let session = Session::builder(&loaded.environment)?
-        .with_intra_threads(1)
-        .and_then(|builder| builder.with_inter_threads(1))
-        .and_then(|builder| builder.with_parallel_execution(false))
-        .and_then(|builder| builder.with_intra_op_spinning(false))
-        .and_then(|builder| builder.with_inter_op_spinning(false))
-        .and_then(|builder| builder.with_deterministic_compute(true))
-        .and_then(|builder| builder.with_log_level(LogLevel::Error))
-        .map_err(ort::Error::from)?
+        .with_intra_threads(1)?
+        .with_inter_threads(1)?
+        .with_parallel_execution(false)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        .with_deterministic_compute(true)?
+        .with_log_level(LogLevel::Error)?
         .commit_from_memory(model)?;
     Ok(session)
 }

@@ -1,0 +1,23 @@
+//! Add: `c = a + b`, broadcasting. Saves nothing.
+
+use super::{InputGradients, Operator, shared};
+use crate::builder::GraphBuilder;
+use crate::graph::Site;
+use crate::shape::ValueType;
+
+pub(crate) struct Add;
+
+impl Operator for Add {
+    fn name(&self) -> &'static str {
+        "Add"
+    }
+
+    fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String> {
+        shared::infer_broadcast(site)
+    }
+
+    /// `da = dc`, `db = dc`.
+    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+        shared::broadcast_gradients(site, graph, |_| upstream.to_owned(), |_| upstream.to_owned())
+    }
+}

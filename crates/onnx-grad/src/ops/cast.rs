@@ -1,0 +1,39 @@
+//! Cast: elements of another type. Saves nothing.
+
+use super::{InputGradients, Operator};
+use crate::attributes::{find, int};
+use crate::builder::GraphBuilder;
+use crate::graph::Site;
+use crate::proto::AttributeProto;
+use crate::shape::{Element, ValueType};
+
+pub(crate) struct Cast;
+
+impl Operator for Cast {
+    fn name(&self) -> &'static str {
+        "Cast"
+    }
+
+    fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String> {
+        site.at_most_inputs(1)?;
+        let to = find(site.proto, "to").map_or(0, AttributeProto::i);
+        let element = i32::try_from(to)
+            .ok()
+            .and_then(Element::from_proto)
+            .ok_or_else(|| format!("casts to the unsupported element type {to}"))?;
+        Ok(vec![ValueType {
+            element,
+            shape: site.input(0)?.shape().clone(),
+        }])
+    }
+
+    /// `dx = dy` in the input's type. Values of integer types have no gradient, so that none gets here.
+    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+        let element = site.input(0)?.value_type.element;
+        if !element.is_float() {
+            return Ok(vec![None]);
+        }
+        let to = i64::from(element.to_proto());
+        Ok(vec![Some(graph.node("Cast", &[upstream], &[int("to", to)]))])
+    }
+}
