@@ -15,6 +15,7 @@ const GRID_US: u64 = 4;
 const END_PHASE_US: u64 = 2;
 /// Rows beyond this many of one start stay in chance order, so that none moves by more than half a millisecond.
 const STAGGER_ROWS_MAX: u64 = 128;
+const STAGGER_US_MAX: u64 = STAGGER_ROWS_MAX * GRID_US;
 /// No time beyond this is shown (year 2262, where OTLP's signed readers of nanoseconds end) [µs].
 const TIME_MAX_US: u64 = i64::MAX as u64 / 1000 / GRID_US * GRID_US;
 
@@ -75,6 +76,18 @@ impl Interval {
             .clamp(parent.start_us, parent.end_us - END_PHASE_US);
         let end_us = self.end_us.min(parent.end_us).max(start_us + END_PHASE_US);
         Self { start_us, end_us }
+    }
+
+    /// The interval without its first moments, in which the row that it belongs to may not have begun yet (see
+    /// [`staggered`]); one that is not much longer than those stays as it is.
+    pub(crate) fn after_stagger(&self) -> Self {
+        if self.duration_us() < 4 * STAGGER_US_MAX {
+            return *self;
+        }
+        Self {
+            start_us: self.start_us + STAGGER_US_MAX,
+            end_us: self.end_us,
+        }
     }
 
     /// The shortest interval that holds both.

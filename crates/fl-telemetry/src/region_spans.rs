@@ -12,6 +12,9 @@ use crate::resource::{Identity, Resource, Service, SpanBatch};
 use crate::sampling::{is_drawn, notable_per_region};
 use crate::span::{Kind, RoundSpan, SpanEvent};
 
+/// What publishing takes at least, for a row to be seen [µs].
+const PUBLISH_SENT_US: u64 = 8;
+
 /// Topic and subject templates, for the messaging attributes.
 mod destination {
     pub(super) const OBJECT: &str = "fl/1/{region}/bcast/object/{digest}";
@@ -25,8 +28,10 @@ impl RegionTrace {
     ///
     /// `fog` is this process; its devices get resources made from the roster's word, in the fog's environment.
     /// `window` is the region's time on the root's clock (plan sent → partial accepted or deadline), as the settled
-    /// notice tells it. The batch is moved rigidly by the least that brings it inside, then clamped. Without a window
-    /// the fog's own clock is believed from the plan's arrival on, which holds as long as it agrees with the root's.
+    /// notice tells it; a region that the root gave up needs it. The batch is moved rigidly by the least that brings
+    /// it inside, then clamped. Without a window the fog's own clock is believed, which holds as long as it agrees
+    /// with the root's, and `publish partial` ends where it starts, because the root may have taken the partial sum
+    /// before its acknowledgement is back.
     pub fn spans(&self, fog: &Identity, window: Option<Interval>) -> Vec<SpanBatch> {
         let placed = Placed::new(self, window);
         let mut spans = self.own_spans(&placed);
@@ -337,7 +342,7 @@ struct Placed<'a> {
 impl<'a> Placed<'a> {
     fn new(trace: &'a RegionTrace, window: Option<Interval>) -> Self {
         let extent = trace.extent();
-        let window = window.unwrap_or(extent);
+        let window = window.map_or(extent, |window| window.after_stagger());
         let shift_us = shift_into(signed(extent.start_us()), signed(extent.end_us()), &window);
         Self {
             context: &trace.context,
@@ -366,13 +371,16 @@ impl<'a> Placed<'a> {
 }
 
 impl RegionTrace {
-    /// From the plan's arrival to the last thing known. A restart's snapshot may be older than the round; what lies
+    /// From the plan's arrival to the handing over of the partial sum; the wait for its acknowledgement overlaps with
+    /// what the root does, so it must not move anything. A restart's snapshot may be older than the round; what lies
     /// before the plan's arrival does not count.
     fn extent(&self) -> Interval {
-        let transfers = [&self.fetch, &self.broadcast, &self.publish]
-            .into_iter()
-            .flatten();
+        let transfers = [&self.fetch, &self.broadcast].into_iter().flatten();
         let ends = (transfers.map(|transfer| transfer.end_us))
+            .chain(
+                self.publish
+                    .map(|publish| publish.start_us + PUBLISH_SENT_US),
+            )
             .chain(self.close.map(|(_, end_us)| end_us))
             .chain(self.restarts.iter().map(|restart| restart.listening_us))
             .chain(

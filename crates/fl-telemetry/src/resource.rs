@@ -1,14 +1,21 @@
 //! Who emits a span: the OpenTelemetry resource.
 
+use sha2::{Digest, Sha256};
+
 use crate::span::RoundSpan;
 
 /// `service.namespace` of every process of a federation.
 pub const NAMESPACE: &str = "tributary";
 
+/// Where Linux keeps the machine id; the second place is older.
+const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+const HOST_ID_BYTES: usize = 8;
+
 /// A tier; one service each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Service {
     /// Plans and merges.
+    #[default]
     CloudRoot,
     /// Admits and sums up.
     FogAggregator,
@@ -27,8 +34,9 @@ impl Service {
     }
 }
 
-/// What a process knows about itself; [`Resource::new`] makes the resource from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a process knows about itself; [`Resource::new`] makes the resource from it. The default is only for what is
+/// left out: tier, instance and version are always set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Its tier.
     pub service: Service,
@@ -38,7 +46,7 @@ pub struct Identity {
     pub version: String,
     /// `deployment.environment.name`, like `demo` or `production`; empty: left out.
     pub environment: String,
-    /// `host.id`; empty: left out. A fog leaves it out for its devices.
+    /// `host.id`, as [`host_id`] finds it; empty: left out. A fog leaves it out for its devices.
     pub host: String,
     /// The region of a fog or a device.
     pub region: Option<String>,
@@ -82,6 +90,28 @@ impl Resource {
             .iter()
             .map(|(key, value)| (*key, value.as_str()))
     }
+}
+
+/// A name for this machine that stays and gives nothing away: a keyed hash of its machine id, as 16 hex digits. Empty
+/// where the system has no such id, as in most containers.
+pub fn host_id() -> String {
+    let id = MACHINE_ID_FILES
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok())
+        .unwrap_or_default();
+    let id = id.trim();
+    if id.is_empty() {
+        return String::new();
+    }
+    let digest = Sha256::new()
+        .chain_update(NAMESPACE)
+        .chain_update(id)
+        .finalize();
+    digest
+        .iter()
+        .take(HOST_ID_BYTES)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Spans of one resource; what the exporter takes.

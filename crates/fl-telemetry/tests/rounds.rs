@@ -110,6 +110,23 @@ async fn every_round_keeps_the_rules() {
 }
 
 #[tokio::test]
+async fn one_clock_needs_no_window() {
+    let receiver = Receiver::start().await.expect("a loopback port is free");
+    let home = tempfile::tempdir().expect("a folder can be made");
+    for (name, round) in rounds() {
+        let round = round.without_windows();
+        export(&round, &receiver.endpoint(), home.path()).await;
+        let outside = findings(&receiver.spans(&round.trace()));
+        // A fog whose clock is off, or that the root gave up, cannot know where it belongs.
+        if !name.contains("skewed") && name != "everything" {
+            assert_eq!(outside, Vec::<String>::new(), "{name}");
+        } else {
+            assert!(!outside.is_empty(), "{name}: the windows are of no use");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_second_export_of_a_round_changes_nothing() {
     let receiver = Receiver::start().await.expect("a loopback port is free");
     let home = tempfile::tempdir().expect("a folder can be made");

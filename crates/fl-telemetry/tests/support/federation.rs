@@ -51,9 +51,18 @@ pub(crate) struct Round {
     root: RoundTrace,
     regions: Vec<RegionTrace>,
     incidents: Vec<Incident>,
+    windows: bool,
 }
 
 impl Round {
+    /// The same round, whose fogs are not told their regions' times.
+    pub(crate) fn without_windows(self) -> Self {
+        Self {
+            windows: false,
+            ..self
+        }
+    }
+
     pub(crate) fn new(job: &str, number: u32, incidents: Vec<Incident>) -> Self {
         let context = RoundContext::new(job, number, 0);
         let opened_us = FIRST_ROUND_US + u64::from(number) * 60 * SECOND;
@@ -64,6 +73,7 @@ impl Round {
             regions: Vec::new(),
             root,
             incidents,
+            windows: true,
         };
         let mut last_us = sent_us;
         for (index, region) in REGIONS.into_iter().enumerate() {
@@ -121,7 +131,15 @@ impl Round {
             }
             let name = format!("fog-{region}");
             let fog = identity(Service::FogAggregator, &name, Some(region));
-            exports.push((name, trace.spans(&fog, self.root.region_window(region))));
+            exports.push((
+                name,
+                trace.spans(
+                    &fog,
+                    self.windows
+                        .then(|| self.root.region_window(region))
+                        .flatten(),
+                ),
+            ));
         }
         exports
     }
