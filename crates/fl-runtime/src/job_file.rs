@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use fl_model::{
-    AdaptiveRule, DataSpec, Feature, FeatureSpec, GridWidth, InvalidName, JobId, JobSpec, Label,
-    LocalOptimizer, Loss, Overflow, ServerOptimizer, Split, TrainingSpec, Weighting,
+    AdaptiveRule, GridWidth, InvalidName, JobId, JobSpec, LocalOptimizer, Loss, Overflow,
+    ServerOptimizer, TrainingSpec, Weighting,
 };
 use serde::Deserialize;
 
 use crate::settings::{self, SettingsError};
 
-/// Most columns of a job's encoded input.
-pub const ENCODED_COLUMNS_MAX: usize = 1024;
+mod data;
+
+use data::Data;
+pub use data::{ENCODED_COLUMNS_MAX, SplitEntry};
 
 /// A job file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -163,110 +165,6 @@ enum ServerName {
     Fedadagrad,
     Fedadam,
     Fedyogi,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Data {
-    time_column: Option<String>,
-    #[serde(default = "default_clip")]
-    clip: f32,
-    features: Vec<FeatureEntry>,
-    label: LabelEntry,
-    #[serde(default)]
-    split: SplitEntry,
-}
-
-fn default_clip() -> f32 {
-    5.0
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum FeatureEntry {
-    Name(String),
-    Table(FeatureTable),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FeatureTable {
-    column: String,
-    period: Option<f32>,
-    categories: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LabelEntry {
-    column: String,
-    above: Option<f64>,
-    classes: Option<Vec<String>>,
-}
-
-/// Which rows train and which test, as a job file or a device's settings say it: `train_rows` with
-/// `test_rows`, or `test_fraction`, or `column` with `train` and `test`. Without any, the last fifth tests.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SplitEntry {
-    /// First and, where it is not the file's end, one past the last training row.
-    pub train_rows: Option<Vec<u64>>,
-    /// First and, where it is not the file's end, one past the last test row.
-    pub test_rows: Option<Vec<u64>>,
-    /// Share of the rows, at the end of the file, that test.
-    pub test_fraction: Option<f64>,
-    /// The column that says it.
-    pub column: Option<String>,
-    /// Its value on training rows; `train` where it is not said.
-    pub train: Option<String>,
-    /// Its value on test rows; `test` where it is not said.
-    pub test: Option<String>,
-}
-
-impl SplitEntry {
-    /// The rule, or what is wrong with it.
-    pub fn rule(&self) -> Result<Split, String> {
-        let ways = [
-            self.train_rows.is_some() || self.test_rows.is_some(),
-            self.test_fraction.is_some(),
-            self.column.is_some(),
-        ];
-        if ways.into_iter().filter(|&way| way).count() > 1 {
-            let what = "split takes one of: train_rows with test_rows; test_fraction; column";
-            return Err(what.to_owned());
-        }
-        if let Some(column) = &self.column {
-            let value = |of: &Option<String>, or: &str| of.clone().unwrap_or_else(|| or.to_owned());
-            return Ok(Split::Column {
-                column: column.clone(),
-                train: value(&self.train, "train"),
-                test: value(&self.test, "test"),
-            });
-        }
-        if ways[0] {
-            return Ok(Split::Rows {
-                train: rows("train_rows", self.train_rows.as_deref())?,
-                test: rows("test_rows", self.test_rows.as_deref())?,
-            });
-        }
-        let test_fraction = self.test_fraction.unwrap_or(0.2);
-        if !(test_fraction > 0.0 && test_fraction < 1.0) {
-            return Err(format!(
-                "test_fraction is {test_fraction}: it must be between 0 and 1"
-            ));
-        }
-        Ok(Split::Tail { test_fraction })
-    }
-}
-
-fn rows(key: &str, range: Option<&[u64]>) -> Result<(u64, Option<u64>), String> {
-    match range {
-        Some(&[first]) => Ok((first, None)),
-        Some(&[first, end]) if first < end => Ok((first, Some(end))),
-        _ => Err(format!(
-            "{key} must be [first] or [first, one past the last], counted from 0 after the header"
-        )),
-    }
 }
 
 /// Reads a job file.
@@ -433,95 +331,6 @@ impl Server {
             ServerName::Fedadam => adaptive(AdaptiveRule::Adam),
             ServerName::Fedyogi => adaptive(AdaptiveRule::Yogi),
         }
-    }
-}
-
-impl Data {
-    fn spec(self, loss: Loss) -> Result<DataSpec, String> {
-        let features: Vec<Feature> = self
-            .features
-            .into_iter()
-            .map(FeatureEntry::feature)
-            .collect::<Result<_, _>>()?;
-        let inputs = FeatureSpec {
-            features,
-            clip: positive("data.clip", self.clip)?,
-        };
-        let width = inputs.encoded_width();
-        if width == 0 || width > ENCODED_COLUMNS_MAX {
-            return Err(format!(
-                "data.features make {width} input columns: 1 to {ENCODED_COLUMNS_MAX} are allowed"
-            ));
-        }
-        let names: Vec<&str> = inputs.features.iter().map(Feature::name).collect();
-        let twice = names
-            .iter()
-            .enumerate()
-            .find(|(i, name)| names[..*i].contains(name));
-        if let Some((_, name)) = twice {
-            return Err(format!("data.features names {name:?} twice"));
-        }
-        let label = self.label.label(loss)?;
-        if names.contains(&label.column()) {
-            let column = label.column();
-            return Err(format!(
-                "data.features holds the label {column:?}: the model would just copy it"
-            ));
-        }
-        Ok(DataSpec {
-            inputs,
-            label,
-            time_column: self.time_column,
-            split: self.split.rule().map_err(|what| format!("data.{what}"))?,
-        })
-    }
-}
-
-impl FeatureEntry {
-    fn feature(self) -> Result<Feature, String> {
-        let table = match self {
-            FeatureEntry::Name(column) => return Ok(Feature::Numeric { column }),
-            FeatureEntry::Table(table) => table,
-        };
-        let column = table.column;
-        match (table.period, table.categories) {
-            (None, None) => Ok(Feature::Numeric { column }),
-            (Some(period), None) => Ok(Feature::Cyclic {
-                period: positive(&format!("the period of feature {column:?}"), period)?,
-                source: column,
-            }),
-            (None, Some(categories)) if !categories.is_empty() => {
-                Ok(Feature::Categorical { column, categories })
-            }
-            (None, Some(_)) => Err(format!("the categories of feature {column:?} are empty")),
-            (Some(_), Some(_)) => Err(format!(
-                "feature {column:?} has a period and categories: take one"
-            )),
-        }
-    }
-}
-
-impl LabelEntry {
-    fn label(self, loss: Loss) -> Result<Label, String> {
-        let column = self.column;
-        let label = match (self.above, self.classes) {
-            (Some(limit), None) => Label::Above { column, limit },
-            (None, Some(classes)) if classes.len() >= 2 => Label::Class { column, classes },
-            (None, Some(_)) => return Err("data.label.classes needs two classes or more".into()),
-            (None, None) => Label::Value { column },
-            (Some(_), Some(_)) => return Err("data.label takes above or classes, not both".into()),
-        };
-        let fits = match loss {
-            Loss::BinaryCrossEntropy => label.classes() == Some(2),
-            Loss::SoftmaxCrossEntropy => label.classes().is_some(),
-            _ => label.classes().is_none(),
-        };
-        if fits {
-            return Ok(label);
-        }
-        Err("data.label does not fit training.loss: binary_cross_entropy takes above or two classes, \
-             softmax_cross_entropy takes classes, the other losses take a plain column"
-            .to_owned())
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use fl_model::Split;
 
 const GOOD: &str = r#"
 job = "air"
