@@ -203,6 +203,22 @@ impl FogRound {
         Some((&open.plan.key, open.admitted.len(), open.out.len()))
     }
 
+    /// The roster's devices, and whether each may still answer.
+    pub fn devices(&self) -> impl Iterator<Item = (&DeviceId, bool)> {
+        let devices = self.presence.devices();
+        devices.map(|device| (device, self.presence.is_awaited(device)))
+    }
+
+    /// SHA-256 of the contribution of a device that is in the open phase's sum.
+    pub fn admitted(&self, device: &DeviceId) -> Option<Digest> {
+        self.open.as_ref()?.admitted.get(device).copied()
+    }
+
+    /// Whether the phase's end is known.
+    pub fn is_settled(&self, key: &RoundKey) -> bool {
+        self.record(key).is_some()
+    }
+
     /// The plan that is being followed.
     pub fn plan(&self) -> Option<&RoundPlan> {
         self.open.as_ref().map(|open| &*open.plan)
@@ -280,10 +296,7 @@ impl FogRound {
                 accepted,
                 absent,
             } => self.on_settled(key, outcome, accepted, absent),
-            FogEvent::JobEnded(job) => {
-                self.open.take_if(|open| open.plan.key.job == job);
-                Vec::new()
-            }
+            FogEvent::JobEnded(job) => self.on_job_ended(&job),
             FogEvent::Timeout => Vec::new(),
         };
         effects.extend(self.close_if_due(now));

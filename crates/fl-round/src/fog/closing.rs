@@ -1,7 +1,10 @@
 //! When a phase closes, and what becomes of those who are in it.
 
+use std::collections::BTreeMap;
+
 use fl_model::{
-    Absence, ContributionKey, DeviceId, Digest, Outcome, PartialSum, Reason, RoundKey, RoundOutcome,
+    Absence, ContributionKey, DeviceId, Digest, JobId, Outcome, PartialSum, Reason, RoundKey,
+    RoundOutcome,
 };
 
 use super::admission::may_return;
@@ -108,6 +111,26 @@ impl FogRound {
             (RoundOutcome::Merged, Some(digest)) if Some(digest) == closed => Outcome::Counted,
             (RoundOutcome::Merged, _) => Outcome::Excluded(absent.unwrap_or(Reason::RegionLate)),
         };
+        vec![self.settle(key, admitted, outcome)]
+    }
+
+    /// A phase that was not settled when its job ended is in no model: its devices may forget it.
+    pub(super) fn on_job_ended(&mut self, job: &JobId) -> Vec<FogEffect> {
+        let open = self.open.take_if(|open| open.plan.key.job == *job);
+        let restored = self.restored.take_if(|r| r.partial.key.job == *job);
+        let open = open.map(|open| (open.plan.key.clone(), open.admitted));
+        let unsettled = open.or_else(|| restored.map(|r| (r.partial.key, r.admitted)));
+        let outcome = Outcome::Excluded(Reason::JobEnded);
+        let settled = unsettled.map(|(key, admitted)| self.settle(key, admitted, outcome));
+        settled.into_iter().collect()
+    }
+
+    fn settle(
+        &mut self,
+        key: RoundKey,
+        admitted: BTreeMap<DeviceId, Digest>,
+        outcome: Outcome,
+    ) -> FogEffect {
         let outcomes = admitted.into_keys().map(|device| (device, outcome));
         let record = SettledRecord {
             key,
@@ -117,7 +140,7 @@ impl FogRound {
         while self.settled.len() > self.limits.settled_max {
             self.settled.pop_front();
         }
-        vec![FogEffect::Settle(record)]
+        FogEffect::Settle(record)
     }
 
     pub(super) fn record(&self, key: &RoundKey) -> Option<&SettledRecord> {
