@@ -1,0 +1,145 @@
+//! What can be wrong with a device's data file.
+
+use std::io;
+
+/// Why a data file cannot be used for a job. Each names the file, where it can the line and the column,
+/// and what to do. Lines count from 1 with the header, rows from 0 after it.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// There is no such file.
+    #[error("data file {file} does not exist: set data.file to a CSV file, plain or gzip")]
+    Missing {
+        /// The file.
+        file: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read data file {file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file begins as gzip and does not go on so.
+    #[error("{file} is damaged or cut off as a gzip file ({source}): copy or compress it again")]
+    Gzip {
+        /// The file.
+        file: String,
+        /// What the decoder said.
+        source: io::Error,
+    },
+    /// There is not even a header.
+    #[error("{file} is empty: it must begin with a line of column names, then one row a line")]
+    Empty {
+        /// The file.
+        file: String,
+    },
+    /// Bytes that are no text.
+    #[error("{file}, line {line}: not UTF-8 text: save the file as UTF-8")]
+    NotUtf8 {
+        /// The file.
+        file: String,
+        /// The line.
+        line: u64,
+    },
+    /// A column that the job needs is not there.
+    #[error("{file} has no column {column:?}, which {used_for}: {hint}")]
+    MissingColumn {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+        /// What the job needs it for.
+        used_for: String,
+        /// The nearest name, or all of them.
+        hint: String,
+    },
+    /// Two columns have the name of one that the job needs.
+    #[error("{file} has more than one column {column:?}: rename all but one")]
+    ColumnTwice {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+    },
+    /// A row has too few or too many cells.
+    #[error(
+        "{file}, line {line}: {found} cells where the header names {expected} columns: mend the line; \
+         a cell with a comma in it must stand in quotes"
+    )]
+    Ragged {
+        /// The file.
+        file: String,
+        /// The line.
+        line: u64,
+        /// Cells in the header.
+        expected: u64,
+        /// Cells in the row.
+        found: u64,
+    },
+    /// A cell is none of what its column takes.
+    #[error("{file}, line {line} (row {row}), column {column:?}: {text:?} {problem}")]
+    Cell {
+        /// The file.
+        file: String,
+        /// The line.
+        line: u64,
+        /// The row.
+        row: u64,
+        /// The column.
+        column: String,
+        /// What stands there, cut to what fits a line.
+        text: String,
+        /// Why it cannot stand there, and what could.
+        problem: String,
+    },
+    /// There is a header and nothing else.
+    #[error("{file} has a header but no rows: add data")]
+    NoRows {
+        /// The file.
+        file: String,
+    },
+    /// The split leaves nothing to train on, or nothing to test on.
+    #[error("{file} has no {part} rows: {why}")]
+    NoPart {
+        /// The file.
+        file: String,
+        /// `training` or `test`.
+        part: &'static str,
+        /// How the rows went, and what to change.
+        why: String,
+    },
+    /// Nothing can be learnt where every answer is the same.
+    #[error(
+        "{file}: every one of the {rows} training rows is of class {class}: \
+         take training rows in which {column:?} varies, or another limit"
+    )]
+    OneClass {
+        /// The file.
+        file: String,
+        /// Training rows.
+        rows: usize,
+        /// The only class.
+        class: String,
+        /// The label's column.
+        column: String,
+    },
+    /// The split itself cannot be followed.
+    #[error("the split of {file} cannot be followed: {problem}")]
+    Split {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// More than this process is willing to hold.
+    #[error("{file} is too large: {what} exceeds {limit}; choose fewer rows or columns")]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// The bound.
+        limit: u64,
+    },
+}

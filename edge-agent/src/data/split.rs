@@ -1,0 +1,135 @@
+//! Which rows train and which test.
+
+use csv::ByteRecord;
+use fl_model::Split;
+
+use super::columns::{Cell, Header};
+use super::error::DataError;
+
+/// What a row is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Train,
+    Test,
+    Unused,
+    /// Known only when all rows are counted.
+    Later,
+}
+
+/// A split in a given file.
+pub(super) struct Splitter {
+    split: Split,
+    column: usize,
+}
+
+impl Splitter {
+    pub(super) fn new(header: &Header, split: &Split) -> Result<Self, DataError> {
+        let problem = match split {
+            Split::Rows { train, test } => overlap(*train, *test),
+            Split::Tail { test_fraction } if !(*test_fraction > 0.0 && *test_fraction < 1.0) => {
+                Some(format!(
+                    "test_fraction is {test_fraction}: it must be between 0 and 1"
+                ))
+            }
+            Split::Column { train, test, .. } if train == test => Some(format!(
+                "train and test are both {train:?}: give them different values"
+            )),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            let file = header.file.clone();
+            return Err(DataError::Split { file, problem });
+        }
+        let column = match split {
+            Split::Column { column, .. } => {
+                header.find(column, "says which rows train and test")?
+            }
+            _ => 0,
+        };
+        let split = split.clone();
+        Ok(Self { split, column })
+    }
+
+    /// What a row is for; rows are counted from 0 after the header.
+    pub(super) fn part(
+        &self,
+        header: &Header,
+        record: &ByteRecord,
+        row: u64,
+    ) -> Result<Part, DataError> {
+        let within =
+            |(first, end): &(u64, Option<u64>)| row >= *first && end.is_none_or(|end| row < end);
+        Ok(match &self.split {
+            Split::Rows { train, .. } if within(train) => Part::Train,
+            Split::Rows { test, .. } if within(test) => Part::Test,
+            Split::Rows { .. } => Part::Unused,
+            Split::Tail { .. } => Part::Later,
+            Split::Column { train, test, .. } => {
+                let column = self.column;
+                let cell = Cell {
+                    record,
+                    row,
+                    column,
+                };
+                match header.text(&cell)? {
+                    text if text == train => Part::Train,
+                    text if text == test => Part::Test,
+                    _ => Part::Unused,
+                }
+            }
+        })
+    }
+
+    /// For a split by share: the first test row of a file with that many rows.
+    pub(super) fn first_test_row(&self, rows: u64) -> u64 {
+        match self.split {
+            Split::Tail { test_fraction } => rows - (rows as f64 * test_fraction).round() as u64,
+            _ => rows,
+        }
+    }
+
+    /// Why a part can have no rows, and what to change.
+    pub(super) fn why_empty(&self, train: bool, rows: u64, unlabelled: u64) -> String {
+        let given = match &self.split {
+            Split::Rows { train: first, .. } if train => rows_text(first),
+            Split::Rows { test, .. } => rows_text(test),
+            Split::Tail { test_fraction } => format!("test_fraction is {test_fraction}"),
+            Split::Column {
+                column,
+                train: value,
+                ..
+            } if train => {
+                format!("they are those whose {column:?} is {value:?}")
+            }
+            Split::Column {
+                column,
+                test: value,
+                ..
+            } => {
+                format!("they are those whose {column:?} is {value:?}")
+            }
+        };
+        format!(
+            "{given}, the file has {rows} rows, {unlabelled} of those chosen have no label: \
+             change the split or the data"
+        )
+    }
+}
+
+fn rows_text((first, end): &(u64, Option<u64>)) -> String {
+    match end {
+        Some(end) => format!("they are rows {first} to {}", end.saturating_sub(1)),
+        None => format!("they are the rows from {first} on"),
+    }
+}
+
+fn overlap(train: (u64, Option<u64>), test: (u64, Option<u64>)) -> Option<String> {
+    let end = |range: (u64, Option<u64>)| range.1.unwrap_or(u64::MAX);
+    let both = train.0.max(test.0)..end(train).min(end(test));
+    (!both.is_empty()).then(|| {
+        format!(
+            "row {} is both a training and a test row: let the ranges not overlap",
+            both.start
+        )
+    })
+}

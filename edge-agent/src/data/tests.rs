@@ -1,0 +1,284 @@
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use fl_model::{Feature, FeatureSpec};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+
+use super::*;
+
+fn numeric(column: &str) -> Feature {
+    Feature::Numeric {
+        column: column.to_owned(),
+    }
+}
+
+/// Temperature, wind out of a list, and the hour; label above 10.
+fn spec() -> DataSpec {
+    let wind = Feature::Categorical {
+        column: "wind".to_owned(),
+        categories: vec!["N".to_owned(), "S".to_owned()],
+    };
+    let hour = Feature::Cyclic {
+        source: "hour".to_owned(),
+        period: 24.0,
+    };
+    DataSpec {
+        inputs: FeatureSpec {
+            features: vec![numeric("temp"), wind, hour],
+            clip: 5.0,
+        },
+        label: Label::Above {
+            column: "dust".to_owned(),
+            limit: 10.0,
+        },
+        time_column: Some("time".to_owned()),
+        split: Split::Rows {
+            train: (0, Some(3)),
+            test: (3, None),
+        },
+    }
+}
+
+const GOOD: &str = "\
+time,dust,temp,wind,note
+2024-01-01T00:00,9,1.5,N,a
+2024-01-01 01:00,11,,S,\"b, c\"
+2024-01-01T02:00,NA,2.5,N,d
+2024-01-01T03:00,12,3.5,,e
+2024-01-01T04:00,8,nan,S,f
+";
+
+fn written(text: &[u8]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data file.csv");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn read(text: &[u8], spec: &DataSpec) -> Result<LocalData, DataError> {
+    let (_folder, path) = written(text);
+    load(&path, spec, None)
+}
+
+fn check_error(text: &[u8], spec: &DataSpec, expected: &[&str]) {
+    let message = read(text, spec)
+        .expect_err(&format!("{expected:?}"))
+        .to_string();
+    for part in [&["data file.csv"], expected].concat() {
+        assert!(message.contains(part), "{part:?} in {message}");
+    }
+}
+
+#[test]
+fn rows_become_raw_columns_and_answers() {
+    let data = read(GOOD.as_bytes(), &spec()).unwrap();
+    assert_eq!(data.rows_in_file, 5);
+    assert_eq!(data.unlabelled, 1);
+    assert_eq!(data.train.answers, Answers::Classes(vec![0, 1]));
+    assert_eq!(data.test.answers, Answers::Classes(vec![1, 0]));
+    let shown = |raw: &[f32]| format!("{raw:?}");
+    assert_eq!(shown(&data.train.raw), "[1.5, 0.0, 0.0, NaN, 1.0, 1.0]");
+    assert_eq!(shown(&data.test.raw), "[3.5, NaN, 3.0, NaN, 1.0, 4.0]");
+    assert_eq!(data.digest, Digest::of(GOOD.as_bytes()));
+}
+
+#[test]
+fn gzip_is_told_by_content_and_gives_the_same_rows() {
+    let packed = gzip(GOOD.as_bytes());
+    let data = read(&packed, &spec()).unwrap();
+    let plain = read(GOOD.as_bytes(), &spec()).unwrap();
+    assert_eq!(format!("{:?}", data.train), format!("{:?}", plain.train));
+    assert_eq!(format!("{:?}", data.test), format!("{:?}", plain.test));
+    assert_eq!(data.digest, Digest::of(&packed));
+
+    for damaged in [&packed[..packed.len() - 9], &packed[..20]] {
+        check_error(damaged, &spec(), &["gzip", "again"]);
+    }
+    let mut flipped = packed.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0xff;
+    check_error(&flipped, &spec(), &["gzip"]);
+}
+
+#[test]
+fn what_needs_no_attention_gets_none() {
+    let marked = [b"\xef\xbb\xbf", GOOD.as_bytes()].concat();
+    assert_eq!(read(&marked, &spec()).unwrap().train.len(), 2);
+    let windows = GOOD.replace('\n', "\r\n");
+    assert_eq!(read(windows.as_bytes(), &spec()).unwrap().train.len(), 2);
+    let blanks = GOOD
+        .replace(",S,", " , S ,")
+        .replace("dust,temp", "dust , temp");
+    assert_eq!(read(blanks.as_bytes(), &spec()).unwrap().test.len(), 2);
+    let latin = [GOOD.as_bytes(), b"2024-01-01T05:00,1,1,N,caf\xe9\n"].concat();
+    assert_eq!(read(&latin, &spec()).unwrap().test.len(), 3);
+}
+
+#[test]
+fn each_error_names_its_place_and_a_remedy() {
+    let spec = spec();
+    let check = |change: fn(&str) -> String, expected: &[&str]| {
+        check_error(change(GOOD).as_bytes(), &spec, expected);
+    };
+    check(|_| String::new(), &["is empty"]);
+    check(|_| "\n\n".to_owned(), &["is empty"]);
+    check(|text| text.lines().next().unwrap().to_owned(), &["no rows"]);
+    check(
+        |text| text.replace("temp", "Temp"),
+        &["\"temp\"", "a feature", "nearest is \"Temp\""],
+    );
+    check(
+        |text| text.replace("temp", "x"),
+        &["\"temp\"", "it has time, dust, x"],
+    );
+    check(|text| text.replace("dust", "pm"), &["\"dust\"", "label"]);
+    check(
+        |text| text.replace("time", "x"),
+        &["\"time\"", "time column"],
+    );
+    check(
+        |text| text.replace("note", "temp"),
+        &["more than one", "\"temp\""],
+    );
+    check(|text| text.replace(',', ";"), &["commas"]);
+    check(
+        |text| text.replace("1.5", "1;5"),
+        &["line 2", "row 0", "\"temp\"", "\"1;5\""],
+    );
+    check(|text| text.replace("1.5", "inf"), &["\"inf\"", "32-bit"]);
+    check(
+        |text| text.replace("11,,S", "11,,W"),
+        &["line 3", "\"wind\"", "\"W\"", "N, S"],
+    );
+    check(
+        |text| text.replace("T00:00", ""),
+        &["line 2", "\"time\"", "2024-05-31T23:00"],
+    );
+    check(
+        |text| text.replace(",f", ""),
+        &["line 6", "4 cells", "5 columns"],
+    );
+    check(
+        |text| text.replace("11", "1"),
+        &["every one of the 2", "class 0", "\"dust\""],
+    );
+    check(
+        |text| text.lines().take(4).collect::<Vec<_>>().join("\n"),
+        &["no test rows"],
+    );
+    check(
+        |text| text.replace("9,", "NA,").replace("11,", ","),
+        &["no training rows", "no label"],
+    );
+}
+
+#[test]
+fn what_is_not_text_is_told_by_its_line() {
+    let in_header = GOOD.as_bytes().iter().copied().chain(*b"\n");
+    let mut bytes: Vec<u8> = in_header.collect();
+    bytes[2] = 0xff;
+    check_error(&bytes, &spec(), &["line 1", "UTF-8"]);
+    let in_cell = GOOD.replace("1.5", "\u{1}").into_bytes();
+    let in_cell: Vec<u8> = in_cell
+        .iter()
+        .map(|&b| if b == 1 { 0xff } else { b })
+        .collect();
+    check_error(&in_cell, &spec(), &["line 2", "UTF-8"]);
+}
+
+#[test]
+fn a_missing_file_is_told_from_an_unreadable_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = load(&folder.path().join("none.csv"), &spec(), None).unwrap_err();
+    assert!(matches!(missing, DataError::Missing { .. }), "{missing}");
+    assert!(missing.to_string().contains("data.file"), "{missing}");
+    let unreadable = load(folder.path(), &spec(), None).unwrap_err();
+    assert!(matches!(unreadable, DataError::Read { .. }), "{unreadable}");
+}
+
+#[test]
+fn a_line_that_never_ends_is_refused() {
+    let mut text = GOOD.as_bytes().to_vec();
+    text.resize(text.len() + 2 * source::LINE_BYTES_MAX as usize, b'x');
+    check_error(&text, &spec(), &["too large", "a line"]);
+    check_error(&gzip(&text), &spec(), &["too large", "a line"]);
+}
+
+#[test]
+fn splits_count_rows_before_any_is_dropped() {
+    let text = "x,y,part\n1,1,train\n2,,train\n3,0,train\n4,1,test\n5,0,test\n6,1,other\n7,0,test\n8,1,test\n";
+    let with = |split| DataSpec {
+        inputs: FeatureSpec {
+            features: vec![numeric("x")],
+            clip: 5.0,
+        },
+        label: Label::Class {
+            column: "y".to_owned(),
+            classes: vec!["0".to_owned(), "1".to_owned()],
+        },
+        time_column: None,
+        split,
+    };
+    let check = |split: Split, train: &[f32], test: &[f32]| {
+        let data = read(text.as_bytes(), &with(split.clone())).unwrap();
+        assert_eq!(data.train.raw, train, "{split:?}");
+        assert_eq!(data.test.raw, test, "{split:?}");
+    };
+    let rows = |train, test| Split::Rows { train, test };
+    check(
+        rows((0, Some(4)), (4, None)),
+        &[1.0, 3.0, 4.0],
+        &[5.0, 6.0, 7.0, 8.0],
+    );
+    check(rows((6, None), (0, Some(2))), &[7.0, 8.0], &[1.0]);
+    let tail = |test_fraction| Split::Tail { test_fraction };
+    check(tail(0.25), &[1.0, 3.0, 4.0, 5.0, 6.0], &[7.0, 8.0]);
+    let column = |train: &str, test: &str| Split::Column {
+        column: "part".to_owned(),
+        train: train.to_owned(),
+        test: test.to_owned(),
+    };
+    check(column("train", "test"), &[1.0, 3.0], &[4.0, 5.0, 7.0, 8.0]);
+
+    let refuse = |split: Split, expected: &[&str]| {
+        check_error(text.as_bytes(), &with(split), expected);
+    };
+    refuse(rows((0, Some(4)), (3, None)), &["row 3", "overlap"]);
+    refuse(
+        rows((80, None), (0, Some(4))),
+        &["no training rows", "from 80 on", "8 rows"],
+    );
+    refuse(tail(0.01), &["no test rows", "0.01"]);
+    refuse(tail(1.5), &["test_fraction"]);
+    refuse(column("train", "train"), &["different"]);
+    refuse(column("train", "exam"), &["no test rows", "\"exam\""]);
+}
+
+#[test]
+fn a_cyclic_feature_without_a_time_column_is_a_column() {
+    let mut spec = spec();
+    spec.time_column = None;
+    check_error(GOOD.as_bytes(), &spec, &["\"hour\"", "a feature"]);
+    let text = "dust,temp,wind,hour\n9,1,N,5\n11,2,S,6\n12,3,N,7\n8,4,S,9\n";
+    let data = read(text.as_bytes(), &spec).unwrap();
+    assert_eq!(data.train.raw[2], 5.0);
+    assert_eq!(data.test.raw[2], 9.0);
+}
+
+#[test]
+fn regression_takes_numbers() {
+    let mut spec = spec();
+    spec.label = Label::Value {
+        column: "dust".to_owned(),
+    };
+    let data = read(GOOD.as_bytes(), &spec).unwrap();
+    assert_eq!(data.train.answers, Answers::Values(vec![9.0, 11.0]));
+}

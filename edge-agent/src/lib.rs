@@ -1,0 +1,7 @@
+//! The agent that runs on a device.
+//!
+//! It keeps its data: what leaves it are signed, integer contributions. [`data`] reads the device's own
+//! rows.
+
+pub mod data;
+pub mod settings;
