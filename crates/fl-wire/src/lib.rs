@@ -22,6 +22,7 @@ pub mod limits;
 mod messages;
 mod mirror;
 mod objects;
+mod pending;
 pub mod subjects;
 pub mod topics;
 mod traceparent;
@@ -41,5 +42,6 @@ pub use objects::{
     EnvelopeList, MomentsObject, ParameterObject, SnapshotObject, contribution_bytes_max,
     partial_bytes_max,
 };
+pub use pending::{PendingObject, PendingUpdate, ResidualObject};
 pub use traceparent::{TRACEPARENT, parse_traceparent, traceparent};
 pub use version::{NoCommonVersion, PROTOCOL, VersionRange};

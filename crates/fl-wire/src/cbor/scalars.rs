@@ -1,6 +1,6 @@
 //! Mirrors of numbers, text and containers.
 
-use super::arrays::{Integers, Typed};
+use super::arrays::{Bytes, Integers, Typed};
 use super::{Wire, list_of_mirrors};
 use crate::error::WireError;
 
@@ -83,6 +83,29 @@ impl Wire for i32 {
     }
 
     fn from_mirror_list(list: Integers) -> Result<Vec<Self>, WireError> {
+        Ok(list.0)
+    }
+}
+
+/// A list of them is a byte string.
+impl Wire for u8 {
+    const NAME: &'static str = "a number";
+    type Mirror = u8;
+    type MirrorList = Bytes;
+
+    fn mirror(&self) -> u8 {
+        *self
+    }
+
+    fn from_mirror(mirror: u8) -> Result<Self, WireError> {
+        Ok(mirror)
+    }
+
+    fn mirror_list(list: &[Self]) -> Bytes {
+        Bytes(list.to_vec())
+    }
+
+    fn from_mirror_list(list: Bytes) -> Result<Vec<Self>, WireError> {
         Ok(list.0)
     }
 }
