@@ -18,6 +18,7 @@ mod features;
 mod model;
 mod runtime;
 mod shuffle;
+mod starting;
 mod trainer;
 
 pub use error::TrainError;
@@ -26,4 +27,5 @@ pub use examples::{Examples, Matrix, Targets};
 pub use features::{encode, prepare};
 pub use model::{ParameterInfo, check_model, export, initial_parameters, parameter_layout};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
+pub use starting::starting_parameters;
 pub use trainer::{LocalTrainer, LocalTraining};
