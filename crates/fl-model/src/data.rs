@@ -58,6 +58,15 @@ impl FeatureSpec {
     pub fn encoded_width(&self) -> usize {
         self.features.iter().map(Feature::encoded_width).sum()
     }
+
+    /// Which encoded columns stand for a category: they are neither centred nor scaled.
+    pub fn one_hot(&self) -> Vec<bool> {
+        let columns = |feature: &Feature| {
+            let category = matches!(feature, Feature::Categorical { .. });
+            std::iter::repeat_n(category, feature.encoded_width())
+        };
+        self.features.iter().flat_map(columns).collect()
+    }
 }
 
 /// What a row's target is.
