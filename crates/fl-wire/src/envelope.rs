@@ -54,6 +54,9 @@ impl Envelope {
             _ => return Err(WireError::Cose("it does not start with tag 18".to_owned())),
         };
         strict::check(untagged).map_err(|error| malformed("message", error))?;
+        let header = strict::first_of_four(untagged)
+            .ok_or_else(|| WireError::Cose("it is not an array of four parts".to_owned()))?;
+        strict::check(header).map_err(|error| malformed("header", error))?;
         let cose = CoseSign1::from_slice(untagged).map_err(|e| WireError::Cose(e.to_string()))?;
         let header = read_header(&cose)?;
         check_size(header.kind.as_str(), bytes.len(), header.kind.bytes_max())?;
@@ -88,7 +91,6 @@ impl Envelope {
 fn read_header(cose: &CoseSign1) -> Result<Header, WireError> {
     let unlike = |what: &str| Err(WireError::Cose(what.to_owned()));
     let received = cose.protected.original_data.as_deref().unwrap_or_default();
-    strict::check(received).map_err(|error| malformed("header", error))?;
     let header = Header::from_cose(&cose.protected.header)?;
     let written = header.to_cose().to_vec();
     if written.ok().as_deref() != Some(received) {

@@ -35,6 +35,17 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), CborError> {
     })
 }
 
+/// The byte string that opens an array of four, of bytes that [`check`] has passed.
+pub(crate) fn first_of_four(bytes: &[u8]) -> Option<&[u8]> {
+    const ARRAY_OF_FOUR: u8 = MAJOR_ARRAY << 5 | 4;
+    let head = Checker { bytes }.head(1).ok()?;
+    let opens = bytes.first() == Some(&ARRAY_OF_FOUR) && head.major == MAJOR_BYTES;
+    let end = head
+        .next
+        .checked_add(usize::try_from(head.argument).ok()?)?;
+    bytes.get(head.next..end).filter(|_| opens)
+}
+
 struct Checker<'a> {
     bytes: &'a [u8],
 }
