@@ -11,11 +11,15 @@ mod backoff;
 #[cfg(feature = "broker")]
 pub mod broker;
 pub mod clock;
+#[cfg(feature = "control")]
+pub mod control;
 pub mod job_file;
 pub mod keys;
 pub mod logging;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod settings;
 pub mod shutdown;
 pub mod store;

@@ -2,3 +2,5 @@
 
 mod broker;
 mod common;
+mod nats;
+mod nats_server;

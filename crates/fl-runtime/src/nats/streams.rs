@@ -1,0 +1,524 @@
+//! Streams: made with bounds, appended to on a condition, read back from their leader.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType,
+};
+use async_nats::jetstream::{ErrorCode, object_store};
+use bytes::Bytes;
+use fl_model::Digest;
+use futures::StreamExt as _;
+use serde::Deserialize;
+
+use super::objects::BUCKET;
+use super::{ANSWER_S, Nats, headers, traceparent};
+use crate::backoff::Backoff;
+
+/// How often an append is tried again when the stream has not taken it, before the caller decides.
+const APPEND_ATTEMPTS: u32 = 4;
+
+/// Most bytes that one replay may hold in memory.
+const REPLAY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The server cannot promise that much room.
+const NO_ROOM: [ErrorCode; 2] = [
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+];
+
+/// JetStream is not running, or not for this account.
+const NO_JETSTREAM: [ErrorCode; 2] = [
+    ErrorCode::JETSTREAM_NOT_ENABLED,
+    ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+];
+
+/// The streams of a federation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// `fl.log.{job}`: what happened, in order; nothing is ever dropped from it.
+    Log,
+    /// `fl.down.…`: what regions are to know; the last message per subject.
+    Down,
+    /// `fl.partial.…`: what regions have summed; kept until purged.
+    Partials,
+}
+
+impl Stream {
+    /// Every stream.
+    pub const ALL: [Stream; 3] = [Stream::Log, Stream::Down, Stream::Partials];
+
+    /// Its name at the server.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Log => "FL_LOG",
+            Stream::Down => "FL_DOWN",
+            Stream::Partials => "FL_PARTIALS",
+        }
+    }
+
+    fn subjects(self) -> &'static str {
+        match self {
+            Stream::Log => "fl.log.>",
+            Stream::Down => "fl.down.>",
+            Stream::Partials => "fl.partial.>",
+        }
+    }
+}
+
+/// How much the streams may hold, and on how many servers: the root's `streams` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamLimits {
+    /// Servers that hold each message: 1 on a single server, 3 in a cluster.
+    pub replicas: usize,
+    /// Bytes of the log of every job together.
+    pub log_bytes_max: i64,
+    /// Bytes of what regions are to know.
+    pub down_bytes_max: i64,
+    /// Bytes of partial sums that the log does not name yet.
+    pub partials_bytes_max: i64,
+    /// Bytes of models and other objects.
+    pub objects_bytes_max: i64,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        const MIB: i64 = 1024 * 1024;
+        Self {
+            replicas: 1,
+            log_bytes_max: 256 * MIB,
+            down_bytes_max: 64 * MIB,
+            partials_bytes_max: 512 * MIB,
+            objects_bytes_max: 2048 * MIB,
+        }
+    }
+}
+
+/// Why the streams could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The server has not that much room.
+    #[error(
+        "nats has no room for stream {stream} of {bytes_max} bytes: lower its limit in the streams section, or raise max_file_store of nats-server"
+    )]
+    NoRoom {
+        /// The stream.
+        stream: String,
+        /// The bytes asked for.
+        bytes_max: i64,
+    },
+    /// JetStream is not running.
+    #[error(
+        "nats at {url} runs without JetStream: start nats-server with --jetstream or a jetstream section"
+    )]
+    NoJetStream {
+        /// The address.
+        url: String,
+    },
+    /// Anything else.
+    #[error("stream {stream} cannot be made at nats {url}: {why}")]
+    Failed {
+        /// The stream.
+        stream: String,
+        /// The address.
+        url: String,
+        /// What the server said.
+        why: String,
+    },
+}
+
+/// Why a message was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else has written there: our view of the subject is old.
+    #[error(
+        "{subject} holds another message than expected: its last sequence is {last_sequence}, expected {expected}"
+    )]
+    Conflict {
+        /// The subject.
+        subject: String,
+        /// Sequence of its last message; 0 when it holds none.
+        last_sequence: u64,
+        /// What we expected that to be.
+        expected: u64,
+    },
+    /// The message may or may not have arrived: append the same bytes again later.
+    #[error("cannot append to {subject} now: {why}")]
+    Unavailable {
+        /// The subject.
+        subject: String,
+        /// What happened.
+        why: String,
+    },
+    /// Larger than the server takes.
+    #[error(
+        "a message of {bytes} bytes on {subject} exceeds the {bytes_max} that nats takes: send it as an object"
+    )]
+    TooLarge {
+        /// The subject.
+        subject: String,
+        /// Its size.
+        bytes: usize,
+        /// The server's bound.
+        bytes_max: usize,
+    },
+}
+
+/// Why a stream could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The server does not answer, or not that: try again later.
+    #[error("cannot read {subject} now: {why}")]
+    Unavailable {
+        /// The subject.
+        subject: String,
+        /// What happened.
+        why: String,
+    },
+    /// More than fits in memory.
+    #[error("{subject} holds more than {REPLAY_BYTES_MAX} bytes: it cannot be replayed at once")]
+    TooLarge {
+        /// The subject.
+        subject: String,
+    },
+}
+
+/// A message in a stream.
+#[derive(Debug, Clone)]
+pub struct StoredMessage {
+    /// Its subject.
+    pub subject: String,
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// The W3C trace context it came with.
+    pub traceparent: Option<String>,
+}
+
+impl Nats {
+    /// Makes the streams and the object bucket, or brings them to these limits. Only the root may.
+    ///
+    /// # Errors
+    /// Every [`SetupError`].
+    pub async fn ensure_streams(&self, limits: &StreamLimits) -> Result<(), SetupError> {
+        for stream in Stream::ALL {
+            let config = config(stream, limits);
+            let (name, bytes_max) = (config.name.clone(), config.max_bytes);
+            let made = self.jetstream.create_or_update_stream(config).await;
+            made.map_err(|error| self.setup_error(&name, bytes_max, Some(&error)))?;
+        }
+        if self.jetstream.get_object_store(BUCKET).await.is_ok() {
+            return Ok(());
+        }
+        let config = object_store::Config {
+            bucket: BUCKET.into(),
+            max_bytes: limits.objects_bytes_max,
+            num_replicas: limits.replicas,
+            storage: StorageType::File,
+            ..object_store::Config::default()
+        };
+        let made = self.jetstream.create_object_store(config).await;
+        made.map(|_| ()).map_err(|error| {
+            let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
+            self.setup_error(BUCKET, limits.objects_bytes_max, cause)
+        })
+    }
+
+    fn setup_error(
+        &self,
+        stream: &str,
+        bytes_max: i64,
+        error: Option<&CreateStreamError>,
+    ) -> SetupError {
+        let url = self.url().to_owned();
+        let code = error.and_then(|error| match error.kind() {
+            CreateStreamErrorKind::JetStreamUnavailable => Some(ErrorCode::JETSTREAM_NOT_ENABLED),
+            CreateStreamErrorKind::JetStream(error) => Some(error.error_code()),
+            _ => None,
+        });
+        let stream = stream.to_owned();
+        match code {
+            Some(code) if NO_ROOM.contains(&code) => SetupError::NoRoom { stream, bytes_max },
+            Some(code) if NO_JETSTREAM.contains(&code) => SetupError::NoJetStream { url },
+            _ => SetupError::Failed {
+                stream,
+                url,
+                why: error.map_or_else(|| "it does not say why".into(), ToString::to_string),
+            },
+        }
+    }
+
+    /// Appends `bytes` to `subject` if its last message has sequence `expected` (0: it has none), and
+    /// returns their sequence. Appending the same bytes again on the same condition succeeds and adds
+    /// nothing.
+    ///
+    /// A refusal and a silence are both settled by reading back from the stream's leader: the same
+    /// bytes mean done, none mean again, others are a conflict.
+    ///
+    /// # Errors
+    /// Every [`AppendError`].
+    pub async fn append(
+        &self,
+        stream: Stream,
+        subject: &str,
+        bytes: Bytes,
+        expected: u64,
+        traceparent: Option<&str>,
+    ) -> Result<u64, AppendError> {
+        let digest = Digest::of(&bytes);
+        let mut backoff = Backoff::new();
+        let mut why = String::new();
+        for attempt in 0..APPEND_ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(backoff.next()).await;
+            }
+            let message = PublishMessage::build()
+                .payload(bytes.clone())
+                .headers(headers(traceparent))
+                .expected_stream(stream.name())
+                .expected_last_subject_sequence(expected);
+            why = match self.publish_acked(subject, message).await? {
+                Ok(sequence) => return Ok(sequence),
+                Err(why) => why,
+            };
+            let unavailable = |error: ReadError| AppendError::Unavailable {
+                subject: subject.to_owned(),
+                why: error.to_string(),
+            };
+            let last = self.last(stream, subject).await.map_err(unavailable)?;
+            match last {
+                Some(last) if last.sequence > expected => {
+                    return match Digest::of(&last.payload) == digest {
+                        true => Ok(last.sequence),
+                        false => Err(AppendError::Conflict {
+                            subject: subject.to_owned(),
+                            last_sequence: last.sequence,
+                            expected,
+                        }),
+                    };
+                }
+                last if last.as_ref().map_or(0, |last| last.sequence) < expected => {
+                    return Err(AppendError::Conflict {
+                        subject: subject.to_owned(),
+                        last_sequence: last.map_or(0, |last| last.sequence),
+                        expected,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Err(AppendError::Unavailable {
+            subject: subject.to_owned(),
+            why,
+        })
+    }
+
+    /// Puts `bytes` in place of whatever `subject` of [`Stream::Down`] held, and returns their sequence.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`] and [`AppendError::TooLarge`].
+    pub async fn put_latest(
+        &self,
+        subject: &str,
+        bytes: Bytes,
+        traceparent: Option<&str>,
+    ) -> Result<u64, AppendError> {
+        let message = PublishMessage::build()
+            .payload(bytes)
+            .headers(headers(traceparent))
+            .expected_stream(Stream::Down.name());
+        let sent = self.publish_acked(subject, message).await?;
+        sent.map_err(|why| AppendError::Unavailable {
+            subject: subject.to_owned(),
+            why,
+        })
+    }
+
+    /// The inner error says what happened when the message may have been taken or refused.
+    async fn publish_acked(
+        &self,
+        subject: &str,
+        message: PublishMessage,
+    ) -> Result<Result<u64, String>, AppendError> {
+        let unavailable = |why: String| AppendError::Unavailable {
+            subject: subject.to_owned(),
+            why,
+        };
+        if !self.is_connected() {
+            return Err(unavailable(format!("nats at {} is away", self.url())));
+        }
+        let bytes = message_bytes(&message);
+        let sent = self
+            .jetstream
+            .send_publish(subject.to_owned(), message)
+            .await;
+        let acked = match sent {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        match acked {
+            Ok(ack) => Ok(Ok(ack.sequence)),
+            Err(error) => match error.kind() {
+                PublishErrorKind::StreamNotFound => Err(unavailable(format!(
+                    "no stream takes it at nats {}: start cloud-root, which makes the streams",
+                    self.url()
+                ))),
+                PublishErrorKind::MaxPayloadExceeded => Err(AppendError::TooLarge {
+                    subject: subject.to_owned(),
+                    bytes,
+                    bytes_max: self.message_bytes_max(),
+                }),
+                _ => Ok(Err(error.to_string())),
+            },
+        }
+    }
+
+    /// The last message on `subject`, from the stream's leader; none when there is none.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn last(
+        &self,
+        stream: Stream,
+        subject: &str,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        let unavailable = |why: String| ReadError::Unavailable {
+            subject: subject.to_owned(),
+            why,
+        };
+        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
+        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
+        match handle.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(StoredMessage {
+                subject: message.subject.to_string(),
+                sequence: message.sequence,
+                traceparent: traceparent(&message.headers),
+                payload: message.payload,
+            })),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(error.to_string())),
+        }
+    }
+
+    /// Every message on `subject`, which must hold no wildcard, in order, as of now.
+    ///
+    /// # Errors
+    /// Every [`ReadError`].
+    pub async fn read_all(
+        &self,
+        stream: Stream,
+        subject: &str,
+    ) -> Result<Vec<StoredMessage>, ReadError> {
+        let Some(last) = self.last(stream, subject).await? else {
+            return Ok(Vec::new());
+        };
+        let unavailable = |why: String| ReadError::Unavailable {
+            subject: subject.to_owned(),
+            why,
+        };
+        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
+        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
+        let consumer = handle
+            .create_consumer(OrderedConfig {
+                filter_subject: subject.to_owned(),
+                deliver_policy: DeliverPolicy::All,
+                ..OrderedConfig::default()
+            })
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        let messages = consumer.messages().await;
+        let mut messages = messages.map_err(|error| unavailable(error.to_string()))?;
+        let mut read = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(ANSWER_S), messages.next()).await;
+            let message = match next {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => return Err(unavailable(error.to_string())),
+                Ok(None) => return Err(unavailable("the replay ended early".into())),
+                Err(_) => return Err(unavailable(format!("nothing came for {ANSWER_S} s"))),
+            };
+            let message = stored(message).map_err(unavailable)?;
+            bytes += message.payload.len();
+            if bytes > REPLAY_BYTES_MAX {
+                return Err(ReadError::TooLarge {
+                    subject: subject.to_owned(),
+                });
+            }
+            let done = message.sequence >= last.sequence;
+            read.push(message);
+            if done {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Removes every message whose subject fits `filter`; returns how many there were.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn purge(&self, stream: Stream, filter: &str) -> Result<u64, ReadError> {
+        let unavailable = |why: String| ReadError::Unavailable {
+            subject: filter.to_owned(),
+            why,
+        };
+        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
+        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
+        let purged = handle.purge().filter(filter).await;
+        let purged = purged.map_err(|error| unavailable(error.to_string()))?;
+        Ok(purged.purged)
+    }
+}
+
+fn config(stream: Stream, limits: &StreamLimits) -> Config {
+    let base = Config {
+        name: stream.name().into(),
+        subjects: vec![stream.subjects().into()],
+        storage: StorageType::File,
+        retention: RetentionPolicy::Limits,
+        num_replicas: limits.replicas,
+        ..Config::default()
+    };
+    match stream {
+        Stream::Log => Config {
+            max_bytes: limits.log_bytes_max,
+            discard: DiscardPolicy::New,
+            deny_delete: true,
+            ..base
+        },
+        Stream::Down => Config {
+            max_bytes: limits.down_bytes_max,
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::Old,
+            ..base
+        },
+        Stream::Partials => Config {
+            max_bytes: limits.partials_bytes_max,
+            discard: DiscardPolicy::New,
+            ..base
+        },
+    }
+}
+
+fn message_bytes(message: &PublishMessage) -> usize {
+    message.clone().outbound_message("").payload.len()
+}
+
+/// A message of a consumer as we keep it.
+pub(super) fn stored(message: async_nats::jetstream::Message) -> Result<StoredMessage, String> {
+    let info = message.info().map_err(|error| error.to_string())?;
+    let sequence = info.stream_sequence;
+    let traceparent = message.headers.as_ref().and_then(traceparent);
+    Ok(StoredMessage {
+        sequence,
+        traceparent,
+        subject: message.subject.to_string(),
+        payload: message.message.payload,
+    })
+}
