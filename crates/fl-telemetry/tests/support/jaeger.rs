@@ -23,12 +23,11 @@ const END_WITH_STDIN: &str = r#""$0" & jaeger=$!; read -r _; kill "$jaeger"; wai
 /// A relative path means the workspace, where `cargo` is called, not this crate, where tests run.
 fn from_workspace(launcher: &OsStr) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = workspace.join(launcher);
-    if path.is_file() {
-        path
-    } else {
-        launcher.into()
-    }
+    // What is no path from there, such as a command on PATH, is taken as it stands.
+    workspace
+        .join(launcher)
+        .canonicalize()
+        .unwrap_or_else(|_| launcher.into())
 }
 
 /// A Jaeger of our own; it is ended with the test.
