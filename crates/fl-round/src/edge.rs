@@ -96,8 +96,12 @@ struct Current {
 #[derive(Debug, Clone, Copy, Default)]
 struct Held {
     admitted: bool,
-    resend_at: Option<Millis>,
+    /// When it is sent again or, once admitted, asked about: its settlement may have been lost.
+    ask_at: Option<Millis>,
 }
+
+/// An admitted contribution is asked about that many times later than another one is sent again.
+const ADMITTED_PATIENCE: Millis = 8;
 
 /// A device's state between two events.
 #[derive(Debug)]
@@ -113,7 +117,8 @@ pub struct EdgeRound {
 
 impl EdgeRound {
     /// A device as its disk remembers it: the highest epoch seen, the phase it forgot last, and the
-    /// contributions in its outbox. An unanswered contribution is sent again after `resend_after_ms`.
+    /// contributions in its outbox. An unanswered contribution is sent again after `resend_after_ms`;
+    /// the fog is asked about an admitted one after eight times that.
     pub fn restore(
         epoch: Epoch,
         last: Option<RoundKey>,
@@ -144,10 +149,15 @@ impl EdgeRound {
         self.held.keys().cloned().collect()
     }
 
+    /// The newest phase that is over: what [`EdgeEffect::Forget`] has to make durable, whatever phase
+    /// it names, and what [`EdgeRound::restore`] takes.
+    pub fn last(&self) -> Option<&RoundKey> {
+        self.last.as_ref()
+    }
+
     /// When to call with [`EdgeEvent::Timeout`].
     pub fn next_timeout(&self) -> Option<Timeout> {
-        let due = self.held.values().filter(|held| !held.admitted);
-        let at = due.filter_map(|held| held.resend_at).min()?;
+        let at = self.held.values().filter_map(|held| held.ask_at).min()?;
         let why = "no answer to a contribution";
         self.connected.then_some(Timeout { at, why })
     }
@@ -157,7 +167,7 @@ impl EdgeRound {
         match event {
             EdgeEvent::Connected => {
                 self.connected = true;
-                vec![EdgeEffect::Hello(self.outstanding())]
+                self.hello(now)
             }
             EdgeEvent::Disconnected => {
                 self.connected = false;
@@ -168,7 +178,7 @@ impl EdgeRound {
             EdgeEvent::ObjectsReady(key) => self.on_objects(&key),
             EdgeEvent::Stored(key) => self.on_stored(key, now),
             EdgeEvent::Failed(key, reason) => self.on_failed(&key, reason),
-            EdgeEvent::Receipt(key, admission) => self.on_receipt(key, admission),
+            EdgeEvent::Receipt(key, admission) => self.on_receipt(key, admission, now),
             EdgeEvent::Settled(key, outcome) => self.forget(key, outcome),
             EdgeEvent::Welcome(answers) => self.on_welcome(answers, now),
             EdgeEvent::Timeout => self.on_timeout(now),
@@ -180,14 +190,22 @@ impl EdgeRound {
         if plan.epoch < self.epoch {
             return vec![EdgeEffect::StalePlan(key, self.epoch)];
         }
-        let over = |last: &RoundKey| last.job == key.job && key <= *last;
-        if self.last.as_ref().is_some_and(over) {
+        let older = |current: &Current| current.plan.key.job == key.job && key < current.plan.key;
+        if self.current.as_ref().is_some_and(older) {
             return Vec::new();
         }
         let mut effects = Vec::new();
         if plan.epoch > self.epoch {
             self.epoch = plan.epoch;
             effects.push(EdgeEffect::SaveEpoch(plan.epoch));
+        }
+        let of_job = self.last.as_ref().filter(|last| last.job == key.job);
+        if let Some(last) = of_job.filter(|last| key <= **last) {
+            // A fog that has forgotten why this device is out need not wait for it.
+            if key == *last && self.connected {
+                effects.push(EdgeEffect::Decline(key, Reason::Stale));
+            }
+            return effects;
         }
         if let Some(current) = &self.current {
             if current.plan.key == key {
@@ -226,7 +244,11 @@ impl EdgeRound {
 
     fn on_objects(&mut self, key: &RoundKey) -> Vec<EdgeEffect> {
         match &mut self.current {
-            Some(current) if current.plan.key == *key && current.stage == Stage::Fetching => {
+            Some(current)
+                if current.plan.key == *key
+                    && current.stage == Stage::Fetching
+                    && !self.held.contains_key(key) =>
+            {
                 current.stage = Stage::Working;
                 vec![EdgeEffect::Work(current.plan.clone())]
             }
@@ -236,7 +258,7 @@ impl EdgeRound {
 
     fn on_stored(&mut self, key: RoundKey, now: Millis) -> Vec<EdgeEffect> {
         self.set_stage(&key, Stage::Done);
-        self.held.insert(key.clone(), Held::default());
+        self.held.entry(key.clone()).or_default();
         self.send(key, now)
     }
 
@@ -257,12 +279,13 @@ impl EdgeRound {
         }
     }
 
-    fn on_receipt(&mut self, key: RoundKey, admission: Admission) -> Vec<EdgeEffect> {
+    fn on_receipt(&mut self, key: RoundKey, admission: Admission, now: Millis) -> Vec<EdgeEffect> {
         match admission {
             Admission::Admitted => {
+                let patience = self.patience(true);
                 if let Some(held) = self.held.get_mut(&key) {
                     held.admitted = true;
-                    held.resend_at = None;
+                    held.ask_at = Some(now + patience);
                 }
                 Vec::new()
             }
@@ -274,8 +297,8 @@ impl EdgeRound {
         let mut effects = Vec::new();
         for (key, answer) in answers {
             effects.extend(match answer {
-                Answer::Admitted => self.on_receipt(key, Admission::Admitted),
-                Answer::Rejected(reason) => self.on_receipt(key, Admission::Rejected(reason)),
+                Answer::Admitted => self.on_receipt(key, Admission::Admitted, now),
+                Answer::Rejected(reason) => self.on_receipt(key, Admission::Rejected(reason), now),
                 Answer::Settled(outcome) => self.forget(key, outcome),
                 Answer::Unknown => self.forget(key, Outcome::Excluded(Reason::Stale)),
                 Answer::SendAgain => {
@@ -293,12 +316,29 @@ impl EdgeRound {
         if !self.connected {
             return Vec::new();
         }
-        let due = |held: &Held| !held.admitted && held.resend_at.is_some_and(|at| at <= now);
-        let keys: Vec<_> = self.held.iter().filter(|(_, held)| due(held)).collect();
-        let keys: Vec<RoundKey> = keys.into_iter().map(|(key, _)| key.clone()).collect();
-        keys.into_iter()
+        let due = |held: &Held| held.ask_at.is_some_and(|at| at <= now);
+        if self.held.values().any(|held| held.admitted && due(held)) {
+            return self.hello(now);
+        }
+        let late = self.held.iter().filter(|(_, held)| due(held));
+        let late: Vec<RoundKey> = late.map(|(key, _)| key.clone()).collect();
+        late.into_iter()
             .flat_map(|key| self.send(key, now))
             .collect()
+    }
+
+    /// Asks about everything that is outstanding; the answer, too, may be lost.
+    fn hello(&mut self, now: Millis) -> Vec<EdgeEffect> {
+        let patience = [self.patience(false), self.patience(true)];
+        for held in self.held.values_mut() {
+            held.ask_at = Some(now + patience[usize::from(held.admitted)]);
+        }
+        vec![EdgeEffect::Hello(self.outstanding())]
+    }
+
+    fn patience(&self, admitted: bool) -> Millis {
+        let times = if admitted { ADMITTED_PATIENCE } else { 1 };
+        self.resend_after_ms * times
     }
 
     /// Sends a held contribution unless it is admitted; while away, the next welcome asks for it.
@@ -309,7 +349,7 @@ impl EdgeRound {
         if held.admitted || !self.connected {
             return Vec::new();
         }
-        held.resend_at = Some(now + self.resend_after_ms);
+        held.ask_at = Some(now + self.resend_after_ms);
         vec![EdgeEffect::Send(key)]
     }
 

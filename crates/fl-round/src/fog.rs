@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fl_aggregate::ExactSum;
 use fl_model::{
-    Admission, Contribution, ContributionKey, DeviceId, Digest, Epoch, Outcome, PartialSum, Reason,
-    RegionId, RoundKey, RoundOutcome, RoundPlan,
+    Admission, Contribution, ContributionKey, DeviceId, Digest, Epoch, JobId, Outcome, PartialSum,
+    Reason, RegionId, RoundKey, RoundOutcome, RoundPlan,
 };
 
 use crate::edge::Answer;
@@ -80,7 +80,7 @@ pub enum FogEvent {
         absent: Option<Reason>,
     },
     /// The job is over: its plan counts no more.
-    JobEnded(fl_model::JobId),
+    JobEnded(JobId),
     /// The time of [`FogRound::next_timeout`] has come.
     Timeout,
 }
@@ -154,16 +154,36 @@ struct Open {
     down_bytes: u64,
 }
 
+impl Open {
+    /// Whether somebody is in the sum who is not in a durable snapshot.
+    fn is_saving(&self) -> bool {
+        !self.unpersisted.is_empty() || !self.persisting.is_empty()
+    }
+
+    fn awaits_snapshot(&self, device: &DeviceId) -> bool {
+        self.unpersisted.contains(device) || self.persisting.contains(device)
+    }
+}
+
 /// A fog's state between two events.
+///
+/// Plans, settlements and the end of a job are fed in the order of the root's stream, in which a phase
+/// is settled before the next plan comes. Contributions whose fate that stream has yet to tell are not
+/// answered: their devices send again.
 #[derive(Debug)]
 pub struct FogRound {
     region: RegionId,
     limits: FogLimits,
     epoch: Epoch,
     presence: Presence,
+    /// A phase that is not followed any more, or not yet again, and whose end is not told.
     restored: Option<Restored>,
     open: Option<Open>,
     settled: VecDeque<SettledRecord>,
+    /// Jobs of which the root's stream has told since the start, by plan or end.
+    heard: BTreeSet<JobId>,
+    /// The newest settled phase of each job, whether or not this fog was in it.
+    over: BTreeMap<JobId, RoundKey>,
 }
 
 impl FogRound {
@@ -176,7 +196,7 @@ impl FogRound {
         settled: Vec<SettledRecord>,
         now: Millis,
     ) -> Self {
-        Self {
+        let mut fog = Self {
             region,
             limits,
             epoch,
@@ -184,7 +204,19 @@ impl FogRound {
             restored,
             open: None,
             settled: settled.into(),
-        }
+            heard: BTreeSet::new(),
+            over: BTreeMap::new(),
+        };
+        let keys: Vec<_> = fog
+            .settled
+            .iter()
+            .map(|record| record.key.clone())
+            .collect();
+        keys.into_iter().for_each(|key| fog.set_over(key));
+        // A kill can leave a snapshot behind whose phase was settled.
+        let restored = fog.restored.take();
+        fog.restored = restored.filter(|r| fog.record(&r.partial.key).is_none());
+        fog
     }
 
     /// Devices whose connection is up.
@@ -216,7 +248,7 @@ impl FogRound {
 
     /// Whether the phase's end is known.
     pub fn is_settled(&self, key: &RoundKey) -> bool {
-        self.record(key).is_some()
+        self.is_over(key)
     }
 
     /// The plan that is being followed.
@@ -236,12 +268,14 @@ impl FogRound {
 
     /// When to call with [`FogEvent::Timeout`].
     pub fn next_timeout(&self) -> Option<Timeout> {
-        let open = self.open.as_ref()?;
-        let Stage::Collecting { deadline } = open.stage else {
-            return None;
-        };
         let why = "the round's deadline";
-        let deadline = Some(Timeout { at: deadline, why });
+        let deadline = self.open.as_ref().and_then(|open| match open.stage {
+            // While a snapshot is written nothing can close: its end is the next event.
+            Stage::Collecting { deadline } if !open.is_saving() => {
+                Some(Timeout { at: deadline, why })
+            }
+            _ => None,
+        });
         Timeout::earlier(deadline, self.presence.next_change())
     }
 
@@ -268,7 +302,7 @@ impl FogRound {
             } => self.on_contribution(&contribution, digest, bytes, now),
             FogEvent::Refused(key, reason) => {
                 self.presence.heard(&key.device, now);
-                self.refuse(key, reason)
+                self.on_refused(key, reason)
             }
             FogEvent::Declined(key, reason) => {
                 self.presence.heard(&key.device, now);
@@ -284,8 +318,8 @@ impl FogRound {
             }
             FogEvent::Hello(device, held) => {
                 self.presence.set_online(&device, true, now);
-                let answer = |key: RoundKey| (key.clone(), self.answer(&device, &key));
-                let answers = held.into_iter().map(answer).collect();
+                let answer = |key: RoundKey| Some((key.clone(), self.answer(&device, &key)?));
+                let answers = held.into_iter().filter_map(answer).collect();
                 vec![FogEffect::Welcome(device, answers)]
             }
             FogEvent::Persisted(key) => self.on_persisted(&key),
@@ -296,7 +330,7 @@ impl FogRound {
                 accepted,
                 absent,
             } => self.on_settled(key, outcome, accepted, absent),
-            FogEvent::JobEnded(job) => self.on_job_ended(&job),
+            FogEvent::JobEnded(job) => self.on_job_ended(job),
             FogEvent::Timeout => Vec::new(),
         };
         effects.extend(self.close_if_due(now));
@@ -312,10 +346,13 @@ impl FogRound {
             return vec![FogEffect::StalePlan(plan.key.clone(), self.epoch)];
         }
         self.epoch = plan.epoch;
-        let known = self.open_at(&plan.key).is_some();
-        if known || self.record(&plan.key).is_some() {
+        self.heard.insert(plan.key.job.clone());
+        let same_job = |open: &&Open| open.plan.key.job == plan.key.job;
+        let open = self.open.as_ref().filter(same_job);
+        if open.is_some_and(|open| plan.key <= open.plan.key) || self.is_over(&plan.key) {
             return Vec::new();
         }
+        self.set_aside();
         self.open = Some(Open {
             plan: plan.clone(),
             stage: Stage::Fetching,
@@ -328,6 +365,25 @@ impl FogRound {
             down_bytes: 0,
         });
         vec![FogEffect::Fetch(plan)]
+    }
+
+    /// Keeps the phase that another plan replaces until its end is told.
+    fn set_aside(&mut self) {
+        let admitted = |open: &mut Open| !open.admitted.is_empty();
+        let Some(open) = self.open.take_if(admitted) else {
+            return;
+        };
+        if let Some(partial) = self.partial(&open) {
+            let closed = match open.stage {
+                Stage::Closed { digest } => Some(digest),
+                _ => None,
+            };
+            self.restored = Some(Restored {
+                partial,
+                admitted: open.admitted,
+                closed,
+            });
+        }
     }
 
     fn on_objects(&mut self, key: &RoundKey, tensors: &[usize], now: Millis) -> Vec<FogEffect> {

@@ -165,6 +165,7 @@ pub struct RootRound {
     ended: Option<JobEnd>,
     last_at_us: u64,
     // Of this process only.
+    outranks: Epoch,
     now: Millis,
     started: Option<Millis>,
     fogs: BTreeMap<RegionId, Fog>,
@@ -203,6 +204,12 @@ impl RootRound {
     /// The epoch in which this root leads.
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Before [`RootEvent::Started`]: lead in an epoch above that one, too. Fogs and devices refuse an
+    /// epoch below the highest that they saw in any job, so a job leads above all jobs before it.
+    pub fn outrank(&mut self, epoch: Epoch) {
+        self.outranks = self.outranks.max(epoch);
     }
 
     /// Training rounds merged so far.
@@ -293,9 +300,9 @@ impl RootRound {
     fn on_started(&mut self, now: Millis, at_us: u64) -> Vec<RootEffect> {
         self.started = Some(now);
         match self.ended {
-            Some(how) => vec![RootEffect::Ended(how)],
+            Some(how) => self.job_done(how),
             None => {
-                let epoch = Epoch(self.epoch.0 + 1);
+                let epoch = Epoch(self.epoch.max(self.outranks).0 + 1);
                 self.append(LogEntry::Led { epoch, at_us })
             }
         }
@@ -309,6 +316,7 @@ impl RootRound {
 
     fn on_committed(&mut self, entry: LogEntry, now: Millis) -> Vec<RootEffect> {
         self.appending = false;
+        let in_phase = self.current.is_some();
         self.apply(&entry);
         match entry {
             LogEntry::Led { .. } => self.resume(now),
@@ -324,9 +332,17 @@ impl RootRound {
                 }
             },
             LogEntry::Settled { .. } => self.phase_done(),
+            LogEntry::Ended { how, .. } if in_phase => self.job_done(how),
             LogEntry::Ended { how, .. } => vec![RootEffect::Ended(how)],
             LogEntry::Submitted { .. } | LogEntry::PartialAccepted { .. } => Vec::new(),
         }
+    }
+
+    /// The last round, once no phase of it is to come.
+    pub fn finished_round(&self) -> Option<&RoundRecord> {
+        let next = self.next.as_ref().map(|next| next.round);
+        let over = self.current.is_none() && !self.record.phases.is_empty();
+        (over && next != Some(self.record.round)).then_some(&self.record)
     }
 
     /// Tells of the phase that has just ended, and of the round where that was its last.
@@ -335,13 +351,16 @@ impl RootRound {
             return Vec::new();
         };
         let mut effects = vec![RootEffect::PublishSettled(Box::new(phase.clone()))];
-        let goes_on = self
-            .next
-            .as_ref()
-            .is_some_and(|next| next.round == self.record.round);
-        if !goes_on {
-            effects.push(RootEffect::RoundDone(Box::new(self.record.clone())));
+        if let Some(record) = self.finished_round() {
+            effects.push(RootEffect::RoundDone(Box::new(record.clone())));
         }
+        effects
+    }
+
+    /// Tells of the job's end, and before it of the phase that the end has cut off.
+    fn job_done(&self, how: JobEnd) -> Vec<RootEffect> {
+        let mut effects = self.phase_done();
+        effects.push(RootEffect::Ended(how));
         effects
     }
 

@@ -2,7 +2,7 @@
 
 use fl_model::{Admission, Contribution, ContributionKey, Digest, Outcome, Reason, RoundKey};
 
-use super::{FogEffect, FogRound, Open, Stage};
+use super::{Answer, FogEffect, FogRound, Open, Stage};
 use crate::time::Millis;
 
 impl FogRound {
@@ -20,53 +20,65 @@ impl FogRound {
         }
         match self.admission(&key, digest) {
             Door::Answered(admission) => vec![FogEffect::Receipt(key, admission)],
+            Door::Settled(outcome) => vec![settled(key, outcome)],
             Door::Waits => Vec::new(),
             Door::Refused(reason) => self.refuse(key, reason),
             Door::Open => self.admit(contribution, digest),
         }
     }
 
+    /// Bytes that are no contribution, in place of one. A device that is in the sum stays in it.
+    pub(super) fn on_refused(&mut self, key: ContributionKey, reason: Reason) -> Vec<FogEffect> {
+        if let Some(outcome) = self.settled_answer(&key.device, &key.round) {
+            return vec![settled(key, outcome)];
+        }
+        match self.digest_of(&key) {
+            Some(_) if self.awaits_snapshot(&key) => Vec::new(),
+            Some(_) => vec![FogEffect::Receipt(key, Admission::Admitted)],
+            None if self.presence.is_known() => self.refuse(key, reason),
+            None => Vec::new(),
+        }
+    }
+
     /// What the fog says to a contribution before it looks at its payload.
     fn admission(&self, key: &ContributionKey, digest: Digest) -> Door {
-        if !self.presence.contains(&key.device) {
-            return Door::Refused(Reason::NotSelected);
+        if let Some(outcome) = self.settled_answer(&key.device, &key.round) {
+            return Door::Settled(outcome);
         }
-        let open = match &self.open {
-            Some(open) if open.plan.key == key.round => open,
-            _ => {
-                return match self.settled_answer(&key.device, &key.round) {
-                    Some(Outcome::Counted) => Door::Answered(Admission::Admitted),
-                    Some(Outcome::Excluded(reason)) => Door::Answered(Admission::Rejected(reason)),
-                    None => Door::Answered(Admission::Rejected(Reason::Stale)),
-                };
+        match self.digest_of(key) {
+            Some(before) if before != digest => {
+                return Door::Answered(Admission::Rejected(Reason::Duplicate));
             }
-        };
-        match (open.admitted.get(&key.device), open.stage) {
-            (Some(&before), _) if before != digest => {
-                Door::Answered(Admission::Rejected(Reason::Duplicate))
+            Some(_) if self.awaits_snapshot(key) => return Door::Waits,
+            Some(_) => return Door::Answered(Admission::Admitted),
+            None if !self.presence.is_known() => return Door::Waits,
+            None if !self.presence.contains(&key.device) => {
+                return Door::Refused(Reason::NotSelected);
             }
-            (Some(_), _) => {
-                let waits =
-                    open.unpersisted.contains(&key.device) || open.persisting.contains(&key.device);
-                if waits {
-                    Door::Waits
-                } else {
-                    Door::Answered(Admission::Admitted)
-                }
-            }
-            // The device sends again until the fog has the model to check it against.
-            (None, Stage::Fetching) => Door::Waits,
-            (None, Stage::Closing | Stage::Closed { .. }) => {
-                Door::Answered(Admission::Rejected(Reason::Late))
-            }
-            (None, Stage::Collecting { .. }) => match open.out.get(&key.device) {
-                Some(&reason) if !may_return(reason) => Door::Refused(reason),
-                _ if open.admitted.len() >= open.plan.contributions_max as usize => {
-                    Door::Refused(Reason::Quota)
-                }
-                _ => Door::Open,
-            },
+            None => {}
         }
+        match &self.open {
+            Some(open) if open.plan.key == key.round => open.door(key),
+            _ if self.may_open(&key.round) => Door::Waits,
+            _ => Door::Answered(Admission::Rejected(Reason::Stale)),
+        }
+    }
+
+    /// The contribution that is in the sum under that key.
+    fn digest_of(&self, key: &ContributionKey) -> Option<Digest> {
+        let open = self.open.as_ref().filter(|open| open.plan.key == key.round);
+        let restored = self
+            .restored
+            .as_ref()
+            .filter(|r| r.partial.key == key.round);
+        let open = open.and_then(|open| open.admitted.get(&key.device));
+        let restored = restored.and_then(|restored| restored.admitted.get(&key.device));
+        open.or(restored).copied()
+    }
+
+    fn awaits_snapshot(&self, key: &ContributionKey) -> bool {
+        let open = self.open.as_ref().filter(|open| open.plan.key == key.round);
+        open.is_some_and(|open| open.awaits_snapshot(&key.device))
     }
 
     fn admit(&mut self, contribution: &Contribution, digest: Digest) -> Vec<FogEffect> {
@@ -125,6 +137,26 @@ impl FogRound {
     }
 }
 
+impl Open {
+    /// What the phase says to a device of the roster that is not in its sum.
+    fn door(&self, key: &ContributionKey) -> Door {
+        match self.stage {
+            // The device sends again until the fog has the model to check it against.
+            Stage::Fetching => Door::Waits,
+            Stage::Closing | Stage::Closed { .. } => {
+                Door::Answered(Admission::Rejected(Reason::Late))
+            }
+            Stage::Collecting { .. } => match self.out.get(&key.device) {
+                Some(&reason) if !may_return(reason) => Door::Refused(reason),
+                _ if self.admitted.len() >= self.plan.contributions_max as usize => {
+                    Door::Refused(Reason::Quota)
+                }
+                _ => Door::Open,
+            },
+        }
+    }
+}
+
 /// Whether a device that is out for that reason may still come in before the phase closes.
 pub(super) fn may_return(reason: Reason) -> bool {
     matches!(reason, Reason::Disconnected | Reason::Deadline)
@@ -133,9 +165,15 @@ pub(super) fn may_return(reason: Reason) -> bool {
 /// What the fog says to a contribution at the door.
 enum Door {
     Open,
+    Settled(Outcome),
     Answered(Admission),
     Refused(Reason),
     Waits,
+}
+
+/// What a device is told that sends a contribution whose phase is over.
+fn settled(key: ContributionKey, outcome: Outcome) -> FogEffect {
+    FogEffect::Welcome(key.device, vec![(key.round, Answer::Settled(outcome))])
 }
 
 /// Group commit: one snapshot at a time, with everybody who came since the last.

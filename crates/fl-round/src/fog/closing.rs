@@ -24,8 +24,8 @@ impl FogRound {
         let answered =
             |device: &DeviceId| open.admitted.contains_key(device) || open.out.contains_key(device);
         let awaited = self.presence.awaited().any(|device| !answered(device));
-        let saving = !open.unpersisted.is_empty() || !open.persisting.is_empty();
-        if saving || (awaited && now < deadline) {
+        let awaited = awaited || !self.presence.is_known();
+        if open.is_saving() || (awaited && now < deadline) {
             return Vec::new();
         }
         let mut effects = Vec::new();
@@ -91,20 +91,9 @@ impl FogRound {
         accepted: Option<Digest>,
         absent: Option<Reason>,
     ) -> Vec<FogEffect> {
-        if self.record(&key).is_some() {
+        let Some((admitted, closed)) = self.take_out(&key) else {
+            self.set_over(key);
             return Vec::new();
-        }
-        let (admitted, closed) = match self.open.take_if(|open| open.plan.key == key) {
-            Some(Open {
-                admitted, stage, ..
-            }) => match stage {
-                Stage::Closed { digest } => (admitted, Some(digest)),
-                _ => (admitted, None),
-            },
-            None => match self.restored.take_if(|r| r.partial.key == key) {
-                Some(restored) => (restored.admitted, restored.closed),
-                None => return Vec::new(),
-            },
         };
         let outcome = match (outcome, accepted) {
             (RoundOutcome::NoQuorum, _) => Outcome::Excluded(Reason::NoQuorum),
@@ -115,14 +104,34 @@ impl FogRound {
     }
 
     /// A phase that was not settled when its job ended is in no model: its devices may forget it.
-    pub(super) fn on_job_ended(&mut self, job: &JobId) -> Vec<FogEffect> {
-        let open = self.open.take_if(|open| open.plan.key.job == *job);
-        let restored = self.restored.take_if(|r| r.partial.key.job == *job);
-        let open = open.map(|open| (open.plan.key.clone(), open.admitted));
-        let unsettled = open.or_else(|| restored.map(|r| (r.partial.key, r.admitted)));
-        let outcome = Outcome::Excluded(Reason::JobEnded);
-        let settled = unsettled.map(|(key, admitted)| self.settle(key, admitted, outcome));
-        settled.into_iter().collect()
+    pub(super) fn on_job_ended(&mut self, job: JobId) -> Vec<FogEffect> {
+        let open = self.open.as_ref().map(|open| &open.plan.key);
+        let restored = self.restored.as_ref().map(|restored| &restored.partial.key);
+        let keys = [open, restored].into_iter().flatten();
+        let keys: Vec<RoundKey> = keys.filter(|key| key.job == job).cloned().collect();
+        self.heard.insert(job);
+        let settle = |key: RoundKey| {
+            let (admitted, _) = self.take_out(&key)?;
+            Some(self.settle(key, admitted, Outcome::Excluded(Reason::JobEnded)))
+        };
+        keys.into_iter().filter_map(settle).collect()
+    }
+
+    /// Who is in the sum of that phase, and the digest of its partial where it was closed.
+    fn take_out(&mut self, key: &RoundKey) -> Option<InSum> {
+        let restored = self
+            .restored
+            .take_if(|restored| restored.partial.key == *key);
+        let restored = restored.map(|restored| (restored.admitted, restored.closed));
+        // Until the objects are there, what was restored stands for what is open.
+        match self.open.take_if(|open| open.plan.key == *key) {
+            Some(open) if open.stage != Stage::Fetching => Some(match open.stage {
+                Stage::Closed { digest } => (open.admitted, Some(digest)),
+                _ => (open.admitted, None),
+            }),
+            Some(open) => Some(restored.unwrap_or((open.admitted, None))),
+            None => restored,
+        }
     }
 
     fn settle(
@@ -132,6 +141,7 @@ impl FogRound {
         outcome: Outcome,
     ) -> FogEffect {
         let outcomes = admitted.into_keys().map(|device| (device, outcome));
+        self.set_over(key.clone());
         let record = SettledRecord {
             key,
             outcomes: outcomes.collect(),
@@ -141,6 +151,22 @@ impl FogRound {
             self.settled.pop_front();
         }
         FogEffect::Settle(record)
+    }
+
+    pub(super) fn set_over(&mut self, key: RoundKey) {
+        if !self.is_over(&key) {
+            self.over.insert(key.job.clone(), key);
+        }
+    }
+
+    /// Whether the phase, or a later one of its job, was settled.
+    pub(super) fn is_over(&self, key: &RoundKey) -> bool {
+        self.over.get(&key.job).is_some_and(|over| key <= over)
+    }
+
+    /// Whether the root's stream may still tell that the phase is open.
+    pub(super) fn may_open(&self, key: &RoundKey) -> bool {
+        !self.heard.contains(&key.job) && !self.is_over(key)
     }
 
     pub(super) fn record(&self, key: &RoundKey) -> Option<&SettledRecord> {
@@ -158,36 +184,33 @@ impl FogRound {
         Some(record.outcomes.get(device).copied().unwrap_or(late))
     }
 
-    /// What the fog knows about a contribution that a device still holds.
-    pub(super) fn answer(&self, device: &DeviceId, key: &RoundKey) -> Answer {
+    /// What the fog knows about a contribution that a device still holds; nothing while its receipt
+    /// waits for the disk.
+    pub(super) fn answer(&self, device: &DeviceId, key: &RoundKey) -> Option<Answer> {
         if let Some(outcome) = self.settled_answer(device, key) {
-            return Answer::Settled(outcome);
+            return Some(Answer::Settled(outcome));
         }
-        let admitted = match (&self.open, &self.restored) {
-            (Some(open), _) if open.plan.key == *key => match open.stage {
-                Stage::Fetching if !self.restored_holds(device, key) => return Answer::SendAgain,
-                Stage::Fetching => true,
-                Stage::Collecting { .. } => match open.out.get(device) {
-                    Some(&reason) if !may_return(reason) => return Answer::Rejected(reason),
-                    _ if open.admitted.contains_key(device) => true,
-                    _ => return Answer::SendAgain,
-                },
-                Stage::Closing | Stage::Closed { .. } => open.admitted.contains_key(device),
-            },
-            (_, Some(restored)) if restored.partial.key == *key => {
-                if !self.restored_holds(device, key) && restored.closed.is_none() {
-                    return Answer::SendAgain;
-                }
-                self.restored_holds(device, key)
-            }
-            // No plan yet since the start: the round may still be the open one.
-            (None, _) => return Answer::SendAgain,
-            _ => return Answer::Unknown,
+        if self.restored_holds(device, key) {
+            return Some(Answer::Admitted);
+        }
+        let Some(open) = self.open.as_ref().filter(|open| open.plan.key == *key) else {
+            let unknown = !self.may_open(key);
+            return Some(if unknown {
+                Answer::Unknown
+            } else {
+                Answer::SendAgain
+            });
         };
-        if admitted {
-            Answer::Admitted
-        } else {
-            Answer::Rejected(Reason::Late)
+        if open.admitted.contains_key(device) {
+            return (!open.awaits_snapshot(device)).then_some(Answer::Admitted);
         }
+        Some(match (open.stage, open.out.get(device)) {
+            (Stage::Closing | Stage::Closed { .. }, _) => Answer::Rejected(Reason::Late),
+            (_, Some(&reason)) if !may_return(reason) => Answer::Rejected(reason),
+            _ => Answer::SendAgain,
+        })
     }
 }
+
+/// Who is in a sum, and the digest of its partial.
+type InSum = (BTreeMap<DeviceId, Digest>, Option<Digest>);

@@ -20,6 +20,8 @@ enum State {
 /// The roster's devices, and which of them are alive.
 #[derive(Debug)]
 pub(super) struct Presence {
+    /// Whether the roster was heard at all.
+    known: bool,
     devices: BTreeMap<DeviceId, State>,
     silence_ms: Millis,
     grace_until: Millis,
@@ -29,6 +31,7 @@ impl Presence {
     /// Devices that were never heard are waited for until `grace_until`.
     pub(super) fn new(silence_ms: Millis, grace_until: Millis) -> Self {
         Self {
+            known: false,
             devices: BTreeMap::new(),
             silence_ms,
             grace_until,
@@ -36,11 +39,17 @@ impl Presence {
     }
 
     pub(super) fn set_roster(&mut self, roster: BTreeSet<DeviceId>) {
+        self.known = true;
         let state = |device: &DeviceId| self.devices.get(device).copied().unwrap_or_default();
         self.devices = roster
             .iter()
             .map(|device| (device.clone(), state(device)))
             .collect();
+    }
+
+    /// Whether the roster was heard: before that, nobody can be told from a stranger.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
     }
 
     pub(super) fn contains(&self, device: &DeviceId) -> bool {

@@ -2,7 +2,7 @@
 
 use fl_model::{
     Digest, LogEntry, PartialSum, PhaseResult, Reason, RegionAbsence, RegionSummary, RoundKey,
-    RoundOutcome,
+    RoundOutcome, Sum,
 };
 
 use super::{MergeInput, RootEffect, RootRound};
@@ -23,8 +23,8 @@ pub enum PartialRefusal {
     /// The region's partial was accepted already, with other bytes.
     #[error("another partial of its region was accepted before")]
     Other,
-    /// A device is in it that is in another region's partial too.
-    #[error("a device in it was counted in another region")]
+    /// A device is in it twice, or in another region's partial too.
+    #[error("a device in it was counted before")]
     Overlap,
     /// More contributions than the plan allows.
     #[error("it brings more contributions than the plan allows")]
@@ -90,12 +90,13 @@ impl RootRound {
             None if current.closed.is_some() => return Err(PartialRefusal::NotOpen),
             _ => {}
         }
-        if partial
-            .contributors
-            .iter()
-            .any(|device| current.contributors.contains(device))
-        {
+        let before = |device| current.contributors.contains(device);
+        let sorted = partial.contributors.is_sorted_by(|a, b| a < b);
+        if !sorted || partial.contributors.iter().any(before) {
             return Err(PartialRefusal::Overlap);
+        }
+        if !has_its_contributors(partial) {
+            return Err(PartialRefusal::Shape);
         }
         let contributors = current.contributors.len() + partial.contributors.len();
         if contributors > current.plan.contributions_max as usize {
@@ -186,6 +187,14 @@ impl RootRound {
             return Vec::new();
         }
         self.append(LogEntry::Settled { key, result, at_us })
+    }
+}
+
+/// Whether the sum is of as many updates as the partial names contributors.
+fn has_its_contributors(partial: &PartialSum) -> bool {
+    match &partial.sum {
+        Sum::Update(sum) => sum.updates == partial.contributors.len() as u64,
+        Sum::Statistics(_) | Sum::Evaluation(_) => true,
     }
 }
 

@@ -51,6 +51,7 @@ impl RootRound {
             grid: Grid::for_clip_norm(spec.grid, spec.clip_norm, tensors.len()),
             normalization: None,
             epoch: Epoch(0),
+            outranks: Epoch(0),
             record: RoundRecord::new(key.job.clone(), key.round, none),
             next: Some(key),
             merged_rounds: 0,
@@ -68,6 +69,11 @@ impl RootRound {
         };
         rest.iter().for_each(|entry| root.apply(entry));
         Ok(root)
+    }
+
+    /// Goes on with a replay by one entry; for who wants to see each state on the way.
+    pub fn fold(&mut self, entry: &LogEntry) {
+        self.apply(entry);
     }
 
     /// Moves the state by one entry that the log has taken.
@@ -128,7 +134,7 @@ impl RootRound {
             }
             LogEntry::Ended { how, at_us } => {
                 self.ended = Some(*how);
-                self.current = None;
+                self.apply_stopped(*at_us);
                 *at_us
             }
         };
@@ -173,6 +179,14 @@ impl RootRound {
             contributors: BTreeSet::new(),
             deadline: None,
         });
+    }
+
+    /// A phase that the job's end cuts off is over, and nothing of it is taken.
+    fn apply_stopped(&mut self, at_us: u64) {
+        let cut_off = self.current.take().is_some();
+        if let Some(phase) = self.record.phases.last_mut().filter(|_| cut_off) {
+            phase.closed = Some((RoundOutcome::NoQuorum, at_us));
+        }
     }
 
     fn apply_closed(&mut self, key: &RoundKey, outcome: RoundOutcome) {

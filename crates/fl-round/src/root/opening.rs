@@ -42,10 +42,9 @@ impl RootRound {
         self.silent_at(region).is_some_and(|at| self.now < at)
     }
 
-    /// When a region's fog counts as dead.
+    /// When a region's fog counts as dead. One that this root has not heard of yet is waited for, too.
     fn silent_at(&self, region: &RegionId) -> Option<Millis> {
-        let fog = self.fogs.get(region)?;
-        Some(match fog.heard {
+        Some(match self.fogs.get(region).and_then(|fog| fog.heard) {
             Some(heard) => heard + self.limits.fog_silence_ms,
             None => self.started? + self.limits.grace_ms,
         })
