@@ -1,6 +1,6 @@
 //! The second stage: loss, and gradients by reverse accumulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fl_model::Loss;
 
@@ -54,6 +54,11 @@ pub(crate) fn write_forward(model: &ForwardModel, until: ValueId) -> GraphBuilde
             .filter(|node| node.outputs.iter().any(|id| needed[*id]))
             .map(|node| node.proto.clone()),
     );
+    let open: BTreeSet<&str> = model
+        .parameters
+        .iter()
+        .map(|own| own.name.as_str())
+        .collect();
     let initializers = model
         .proto
         .graph
@@ -62,7 +67,7 @@ pub(crate) fn write_forward(model: &ForwardModel, until: ValueId) -> GraphBuilde
     builder.initializers.extend(
         initializers
             .filter(|tensor| graph.find(tensor.name()).is_some_and(|id| needed[id]))
-            .filter(|tensor| !model.parameters.iter().any(|own| own.name == tensor.name()))
+            .filter(|tensor| !open.contains(tensor.name()))
             .cloned(),
     );
     builder

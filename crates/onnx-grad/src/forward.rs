@@ -74,6 +74,7 @@ impl ForwardModel {
             opset,
             values: Vec::new(),
             by_name: BTreeMap::new(),
+            activation_elements: 0,
         };
         reader.read_initializers(graph)?;
         let input = reader.read_input(graph)?;
@@ -87,6 +88,7 @@ impl ForwardModel {
         let graph = Graph {
             opset,
             values: reader.values,
+            by_name: reader.by_name,
             nodes,
             input,
             output,
@@ -197,6 +199,8 @@ struct Reader<'a> {
     opset: i64,
     values: Vec<Value>,
     by_name: BTreeMap<String, ValueId>,
+    /// Numbers of all intermediate values of one example so far.
+    activation_elements: u64,
 }
 
 impl Reader<'_> {
@@ -358,6 +362,14 @@ impl Reader<'_> {
         }
         for (name, value_type) in proto.output.iter().zip(types) {
             self.check_size(&value_type.shape).map_err(&fail)?;
+            // `check_size` has seen that the product does not overflow.
+            self.activation_elements += elements_per_example(&value_type.shape).unwrap_or(0);
+            if self.activation_elements > self.limits.activation_elements_max {
+                return Err(fail(format!(
+                    "brings the intermediate values of one example to more than {} numbers; use a smaller model",
+                    self.limits.activation_elements_max
+                )));
+            }
             node.outputs.push(self.define(Value {
                 name: name.clone(),
                 value_type,

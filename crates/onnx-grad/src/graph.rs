@@ -1,5 +1,7 @@
 //! The checked forward graph: values by number, nodes in an order in which they can run.
 
+use std::collections::BTreeMap;
+
 use crate::ops::Operator;
 use crate::proto::NodeProto;
 use crate::shape::{Element, Shape, ValueType};
@@ -38,6 +40,7 @@ pub(crate) struct Node {
 pub(crate) struct Graph {
     pub(crate) opset: i64,
     pub(crate) values: Vec<Value>,
+    pub(crate) by_name: BTreeMap<String, ValueId>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) input: ValueId,
     pub(crate) output: ValueId,
@@ -89,7 +92,7 @@ impl Graph {
 
     /// The value of that name.
     pub(crate) fn find(&self, name: &str) -> Option<ValueId> {
-        self.values.iter().position(|value| value.name == name)
+        self.by_name.get(name).copied()
     }
 }
 

@@ -1,18 +1,23 @@
 //! The third stage, for users: their own model with trained parameters, from raw columns.
 
+use std::collections::BTreeMap;
+
 use fl_model::{Feature, FeatureSpec, Normalization};
 use prost::Message;
 
 use crate::builder::{GraphBuilder, value_info};
 use crate::error::ModelError;
 use crate::features;
-use crate::forward::ForwardModel;
+use crate::forward::{ForwardModel, Parameter};
 use crate::proto::{ModelProto, StringStringEntryProto};
 use crate::shape::{Dim, ValueType, show};
 use crate::tensor::encode_f32;
 
 /// Metadata property that lists the raw columns, a JSON array.
 const FEATURE_NAMES: &str = "feature_names";
+
+/// First IR version in which initialisers need not be inputs.
+const IR_VERSION_MIN: i64 = 4;
 
 /// The model to use outside the federation.
 ///
@@ -55,13 +60,15 @@ impl InferenceModel {
         let Some(graph) = proto.graph.as_mut() else {
             return Err(ModelError::Graph("is missing".to_owned()));
         };
-        for (parameter, values) in model.parameters.iter().zip(parameters) {
-            let own = graph
-                .initializer
-                .iter_mut()
-                .find(|tensor| tensor.name() == parameter.name);
-            if let Some(own) = own {
-                *own = encode_f32(&parameter.name, &parameter.shape, values);
+        let trained: BTreeMap<&str, (&Parameter, &Vec<f32>)> = model
+            .parameters
+            .iter()
+            .zip(parameters)
+            .map(|(own, values)| (own.name.as_str(), (own, values)))
+            .collect();
+        for tensor in &mut graph.initializer {
+            if let Some((own, values)) = trained.get(tensor.name()) {
+                *tensor = encode_f32(&own.name, &own.shape, values);
             }
         }
         graph.node.splice(0..0, builder.nodes);
@@ -78,6 +85,8 @@ impl InferenceModel {
         let output = &model.graph.values[model.graph.output];
         graph.output = vec![value_info(&output.name, &output.value_type)];
         set_metadata(&mut proto, features);
+        // Earlier versions want every initialiser among the inputs.
+        proto.ir_version = Some(proto.ir_version().max(IR_VERSION_MIN));
         Ok(Self {
             bytes: proto.encode_to_vec(),
         })

@@ -29,6 +29,8 @@ mod evaluation;
 pub mod features;
 mod forward;
 mod graph;
+#[cfg(test)]
+mod hostile;
 mod inference;
 mod limits;
 mod losses;

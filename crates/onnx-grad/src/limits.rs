@@ -11,6 +11,8 @@ pub struct Limits {
     pub initializers_max: usize,
     /// Elements of any one tensor; of intermediate values, per example.
     pub tensor_elements_max: u64,
+    /// Elements of all intermediate values together, per example.
+    pub activation_elements_max: u64,
     /// Rank of any tensor.
     pub rank_max: usize,
     /// Length of any name.
@@ -24,6 +26,7 @@ impl Default for Limits {
             nodes_max: 10_000,
             initializers_max: 10_000,
             tensor_elements_max: 64 << 20,
+            activation_elements_max: 16 << 20,
             rank_max: 8,
             name_bytes_max: 1024,
         }

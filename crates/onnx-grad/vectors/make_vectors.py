@@ -143,10 +143,10 @@ def build_cases():
         params = {"b": p(3), "w": p(3)}
         add(name, params, [("Add", ["x", "b"], "h", {}), (op, ["h"], "a", attrs or {}), ("Mul", ["a", "w"], "y", {})],
             lambda q, x: function(x + q["b"]) * q["w"], opset=opset)
-    activation("relu", "Relu", jax.nn.relu)
+    activation("relu", "Relu", jax.nn.relu, opset=13)
     activation("leaky_relu", "LeakyRelu", lambda h: jax.nn.leaky_relu(h, 0.01))
     activation("leaky_relu_steep", "LeakyRelu", lambda h: jax.nn.leaky_relu(h, 0.3), {"alpha": 0.3})
-    activation("sigmoid", "Sigmoid", jax.nn.sigmoid)
+    activation("sigmoid", "Sigmoid", jax.nn.sigmoid, opset=22)
     activation("tanh", "Tanh", jnp.tanh)
     activation("erf", "Erf", jax.scipy.special.erf)
     activation("gelu", "Gelu", lambda h: jax.nn.gelu(h, approximate=False), opset=20)

@@ -1,9 +1,13 @@
 //! Preprocessing: what the graph computes against the same written out.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fl_model::{Feature, FeatureSpec, Loss, Normalization};
-use onnx_train::{encode, export, initial_parameters, prepare};
+use onnx_train::{
+    Evaluator, Examples, Matrix, Predictions, Targets, encode, export, initial_parameters, prepare,
+};
 use support::{AIR_MLP, runtime};
 
 fn numeric(column: &str) -> Feature {
@@ -131,6 +135,33 @@ fn features_that_cannot_be_encoded_are_named() {
     assert!(message.contains("8 columns"), "{message}");
 }
 
+/// The prediction of an exported model on raw rows, and one of its metadata properties.
+fn run_exported(model: &[u8], columns: usize, raw: &[f32], property: &str) -> (Vec<f32>, String) {
+    let mut session = onnx_train::session(model).unwrap();
+    let property = session.metadata().unwrap().custom(property).unwrap();
+    let input =
+        ort::value::TensorRef::from_array_view(([raw.len() / columns, columns], raw)).unwrap();
+    let outputs = session.run(ort::inputs![input]).unwrap();
+    (
+        outputs[0].try_extract_tensor::<f32>().unwrap().1.to_vec(),
+        property,
+    )
+}
+
+/// The prediction of the user's model on prepared rows.
+fn evaluate(model: &[u8], parameters: &[Vec<f32>], rows: Matrix, outputs: usize) -> Vec<f32> {
+    let targets = Targets::Values(vec![0.0; rows.rows() * outputs]);
+    let examples = Examples::new(rows, targets).unwrap();
+    let evaluation = Evaluator::new(model, Loss::MeanSquaredError)
+        .unwrap()
+        .run(parameters, &examples)
+        .unwrap();
+    match evaluation.predictions {
+        Predictions::Values(values) => values,
+        Predictions::Classes(_) => panic!("classes from a regression"),
+    }
+}
+
 #[test]
 fn the_exported_model_takes_raw_columns_and_agrees_with_evaluation() {
     runtime();
@@ -160,27 +191,61 @@ fn the_exported_model_takes_raw_columns_and_agrees_with_evaluation() {
     let parameters: Vec<Vec<f32>> = initial_parameters(AIR_MLP)
         .unwrap()
         .iter()
-        .map(|own| own.iter().map(|w| w * 1.5 + 0.01).collect())
+        .map(|own| own.iter().map(|weight| weight * 1.5 + 0.01).collect())
         .collect();
 
-    let prepared = prepare(&features, &normalization, &raw).unwrap();
-    let zeros = onnx_train::Targets::Values(vec![0.0; 40]);
-    let examples = onnx_train::Examples::new(prepared, zeros).unwrap();
-    let mut evaluator = onnx_train::Evaluator::new(AIR_MLP, Loss::MeanSquaredError).unwrap();
-    let evaluation = evaluator.run(&parameters, &examples).unwrap();
-    let onnx_train::Predictions::Values(expected) = evaluation.predictions else {
-        panic!("not values")
-    };
-
-    let bytes = export(AIR_MLP, &parameters, &features, &normalization).unwrap();
-    let mut session = onnx_train::session(&bytes).unwrap();
-    let names = session.metadata().unwrap().custom("feature_names").unwrap();
+    let expected = evaluate(
+        AIR_MLP,
+        &parameters,
+        prepare(&features, &normalization, &raw).unwrap(),
+        1,
+    );
+    let exported = export(AIR_MLP, &parameters, &features, &normalization).unwrap();
+    let (outputs, names) = run_exported(&exported, 11, &raw, "feature_names");
+    assert_close(&outputs, &expected);
     assert_eq!(
         names,
         r#"["SO2","NO2","CO","TEMP","PRES","DEWP","RAIN","WSPM","wind_dir16","hour","month"]"#
     );
-    let input = ort::value::TensorRef::from_array_view(([40usize, 11], &raw[..])).unwrap();
-    let outputs = session.run(ort::inputs![input]).unwrap();
-    let logits = outputs["logits"].try_extract_tensor::<f32>().unwrap().1;
-    assert_close(logits, &expected);
+    let message = export(AIR_MLP, &parameters, &spec(), &normalization)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("encode to 8 columns, the model's input `input` is [N,14]"),
+        "{message}"
+    );
+}
+
+#[test]
+fn export_keeps_the_operator_set_from_the_lowest_to_the_highest() {
+    runtime();
+    let features = FeatureSpec {
+        features: vec![
+            Feature::Cyclic {
+                source: "month".to_owned(),
+                period: 12.0,
+            },
+            Feature::Categorical {
+                column: "site \"A\"".to_owned(),
+                categories: vec!["über".to_owned()],
+            },
+        ],
+        clip: 3.0,
+    };
+    let normalization = Normalization {
+        mean: vec![0.1, 0.2, 0.0],
+        scale: vec![1.5, 1.25, 1.0],
+    };
+    let raw = [1.0, 0.0, NAN, NAN, 7.5, 3.0];
+    // Operator sets 13 and 22.
+    for file in ["relu.onnx", "sigmoid.onnx"] {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../onnx-grad/vectors");
+        let model = std::fs::read(format!("{folder}/{file}")).unwrap();
+        let parameters = initial_parameters(&model).unwrap();
+        let exported = export(&model, &parameters, &features, &normalization).unwrap();
+        let (outputs, categories) = run_exported(&exported, 2, &raw, "categories.site \"A\"");
+        let prepared = prepare(&features, &normalization, &raw).unwrap();
+        assert_close(&outputs, &evaluate(&model, &parameters, prepared, 3));
+        assert_eq!(categories, r#"["über"]"#);
+    }
 }

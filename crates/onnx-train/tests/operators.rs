@@ -2,6 +2,8 @@
 //!
 //! The models and what JAX says of them are made by `onnx-grad/vectors/make_vectors.py`.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeSet;

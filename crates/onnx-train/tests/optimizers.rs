@@ -1,5 +1,7 @@
 //! Optimisers with their penalties: some full-batch steps against Optax.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fl_model::{LocalOptimizer, Loss, TrainingSpec};

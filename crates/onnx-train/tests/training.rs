@@ -1,5 +1,7 @@
 //! Training and evaluation from end to end on the demo's model.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fl_model::{LocalOptimizer, Loss, TrainingSpec};

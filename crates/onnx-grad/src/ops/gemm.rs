@@ -23,7 +23,7 @@ impl Operator for Gemm {
         let shape: Shape = vec![rows, columns];
         if site.optional(2).is_some() {
             let bias = site.float(2)?.shape();
-            if broadcast(bias, &shape)? != shape {
+            if broadcast(bias, &shape).as_ref() != Ok(&shape) {
                 return Err(format!("its bias {} does not broadcast to {}", show(bias), show(&shape)));
             }
         }

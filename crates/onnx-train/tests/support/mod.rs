@@ -1,5 +1,5 @@
 //! What several test files need.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use fl_model::{LocalOptimizer, Loss, TrainingSpec};
 use onnx_train::{Examples, Matrix, Targets};

@@ -1,0 +1,505 @@
+//! Models that are broken, absurd or out to harm: each is an error that says what is wrong.
+
+use std::path::PathBuf;
+
+use fl_model::{LocalOptimizer, Loss, TrainingSpec};
+use proptest::prelude::*;
+use prost::Message;
+
+use crate::attributes::{int, ints};
+use crate::builder::value_info;
+use crate::proto::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+};
+use crate::shape::{Dim, Element, ValueType};
+use crate::tensor::{encode_f32, encode_i64};
+use crate::{Differentiated, EvalGraph, ForwardModel, Limits, TrainingGraph};
+
+const LOSSES: [Loss; 5] = [
+    Loss::SoftmaxCrossEntropy,
+    Loss::BinaryCrossEntropy,
+    Loss::MeanSquaredError,
+    Loss::MeanAbsoluteError,
+    Loss::Huber { delta: 1.0 },
+];
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        name: Some(format!("make_{output}")),
+        op_type: Some(operator.to_owned()),
+        input: inputs.iter().map(|&name| name.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        ..NodeProto::default()
+    }
+}
+
+fn floats(dims: &[Dim]) -> ValueType {
+    ValueType::f32(dims.to_vec())
+}
+
+/// `y = x·w + b`, three inputs and two outputs wide.
+fn linear() -> ModelProto {
+    ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![OperatorSetIdProto {
+            domain: None,
+            version: Some(17),
+        }],
+        graph: Some(GraphProto {
+            node: vec![node("Gemm", &["x", "w", "b"], "y")],
+            initializer: vec![
+                encode_f32("w", &[3, 2], &[0.5; 6]),
+                encode_f32("b", &[2], &[0.0; 2]),
+            ],
+            input: vec![value_info("x", &floats(&[Dim::Batch(1), Dim::Fixed(3)]))],
+            output: vec![value_info("y", &floats(&[Dim::Batch(1), Dim::Fixed(2)]))],
+            ..GraphProto::default()
+        }),
+        ..ModelProto::default()
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<ForwardModel, crate::ModelError> {
+    ForwardModel::parse(bytes, &Limits::default())
+}
+
+/// The linear model, changed, is refused with a message that contains the text.
+fn check(expected: &str, change: impl FnOnce(&mut ModelProto, &mut GraphProto)) {
+    let mut model = linear();
+    let mut graph = model.graph.take().unwrap();
+    change(&mut model, &mut graph);
+    model.graph = Some(graph);
+    let message = parse(&model.encode_to_vec())
+        .expect_err(expected)
+        .to_string();
+    assert!(
+        message.contains(expected),
+        "`{message}` does not contain `{expected}`"
+    );
+}
+
+#[test]
+fn the_model_that_the_others_are_made_of_is_fine() {
+    let model = parse(&linear().encode_to_vec()).unwrap();
+    let names: Vec<&str> = model
+        .parameters()
+        .iter()
+        .map(|own| own.name.as_str())
+        .collect();
+    assert_eq!(names, ["w", "b"]);
+    assert_eq!(
+        (model.input_dims(), model.output_dims()),
+        (vec![3], vec![2])
+    );
+}
+
+#[test]
+fn operators_are_refused_by_name() {
+    check(
+        "node `make_y` uses the operator Conv, which cannot be trained; supported are Add, Cast,",
+        |_, graph| {
+            graph.node[0].op_type = Some("Conv".to_owned());
+        },
+    );
+    check("uses the operator com.microsoft::Gemm", |_, graph| {
+        graph.node[0].domain = Some("com.microsoft".to_owned());
+    });
+    check("node `#0` uses the operator , which", |_, graph| {
+        graph.node[0] = NodeProto::default()
+    });
+    // Gelu came with operator set 20.
+    check("uses the operator Gelu", |_, graph| {
+        graph.node[0] = node("Gelu", &["x"], "y")
+    });
+}
+
+#[test]
+fn versions_and_missing_parts_are_named() {
+    check("opset 12, supported are 13 to 22", |model, _| {
+        model.opset_import[0].version = Some(12)
+    });
+    check("opset 23", |model, _| {
+        model.opset_import[0].version = Some(23)
+    });
+    check("opset 0", |model, _| model.opset_import.clear());
+    check("opset 0", |model, _| {
+        model.opset_import[0].domain = Some("com.example".to_owned())
+    });
+    let message = parse(&[]).unwrap_err().to_string();
+    assert!(message.contains("opset 0"), "{message}");
+    let message = parse(b"<html>not found</html>").unwrap_err().to_string();
+    assert!(message.contains("not an ONNX model"), "{message}");
+    let bare = ModelProto {
+        graph: None,
+        ..linear()
+    };
+    let message = parse(&bare.encode_to_vec()).unwrap_err().to_string();
+    assert!(message.contains("graph is missing"), "{message}");
+}
+
+#[test]
+fn graphs_that_do_not_run_are_refused() {
+    check(
+        "reads `y`, which no input, initialiser or earlier node makes",
+        |_, graph| {
+            graph.node[0].input[0] = "y".to_owned();
+        },
+    );
+    check("nodes must be in order and without cycles", |_, graph| {
+        graph.node = vec![
+            node("Relu", &["b2"], "a"),
+            node("Relu", &["a"], "b2"),
+            graph.node[0].clone(),
+        ];
+    });
+    check("defines `y` twice", |_, graph| {
+        graph.node.push(graph.node[0].clone())
+    });
+    check("defines `w` twice", |_, graph| {
+        graph.initializer.push(graph.initializer[0].clone())
+    });
+    check("a value without a name", |_, graph| {
+        graph.node[0].output[0].clear()
+    });
+    check("has 0 outputs, 1 are expected", |_, graph| {
+        graph.node[0].output.clear()
+    });
+    check("has 2 outputs, 1 are expected", |_, graph| {
+        graph.node[0].output.push("z".to_owned())
+    });
+    check("input 0 is missing", |_, graph| {
+        graph.node[0].input[0].clear()
+    });
+    check("has 4 inputs", |_, graph| {
+        graph.node[0].input.push("x".to_owned())
+    });
+    check("output `y` is made by no node", |_, graph| {
+        graph.node.clear()
+    });
+    check("2 outputs", |_, graph| {
+        graph.output.push(graph.output[0].clone())
+    });
+    check("has 0 inputs", |_, graph| graph.input.clear());
+    check(
+        "no float32 initialiser that reaches the output",
+        |_, graph| graph.node[0] = node("Relu", &["x"], "y"),
+    );
+}
+
+#[test]
+fn inputs_and_outputs_must_be_batches_of_numbers() {
+    let x = |element: Element, dims: &[Dim]| {
+        value_info(
+            "x",
+            &ValueType {
+                element,
+                shape: dims.to_vec(),
+            },
+        )
+    };
+    check("input `x` is not float32", |_, graph| {
+        graph.input[0] = x(Element::I64, &[Dim::Batch(1), Dim::Fixed(3)])
+    });
+    check("input `x` has rank 1", |_, graph| {
+        graph.input[0] = x(Element::F32, &[Dim::Batch(1)])
+    });
+    check("no fixed size in dimension 1", |_, graph| {
+        graph.input[0] = x(Element::F32, &[Dim::Batch(1), Dim::Batch(1)]);
+    });
+    check("has 2 inputs", |_, graph| {
+        graph.input.push(value_info(
+            "other",
+            &floats(&[Dim::Batch(1), Dim::Fixed(3)]),
+        ));
+    });
+    check(
+        "output `y` has the shape [2,N], but must begin with the batch",
+        |_, graph| {
+            graph.node[0].output[0] = "z".to_owned();
+            graph.node.push(node("Transpose", &["z"], "y"));
+        },
+    );
+    check("output `w` has the shape [3,2]", |_, graph| {
+        graph.output[0].name = Some("w".to_owned())
+    });
+}
+
+#[test]
+fn tensors_are_read_with_care() {
+    let first = |change: fn(&mut TensorProto)| {
+        move |_: &mut ModelProto, graph: &mut GraphProto| change(&mut graph.initializer[0])
+    };
+    check(
+        "tensor `w`: its data lies in another file",
+        first(|w| w.data_location = Some(1)),
+    );
+    check(
+        "its data lies in another file",
+        first(|w| {
+            w.external_data.push(StringStringEntryProto {
+                key: Some("location".to_owned()),
+                value: Some("/etc/passwd".to_owned()),
+            });
+        }),
+    );
+    check(
+        "needs 6 elements, it holds 5",
+        first(|w| {
+            w.raw_data.as_mut().unwrap().truncate(20);
+        }),
+    );
+    check(
+        "21 bytes are not a whole number",
+        first(|w| w.raw_data.as_mut().unwrap().truncate(21)),
+    );
+    check("has a dimension of -3", first(|w| w.dims[0] = -3));
+    check("has a dimension of 0", first(|w| w.dims[0] = 0));
+    check(
+        "more than 67108864 elements",
+        first(|w| w.dims = vec![i64::MAX, i64::MAX, i64::MAX]),
+    );
+    check(
+        "more than 67108864 elements",
+        first(|w| w.dims = vec![1 << 40]),
+    );
+    check("has rank 20", first(|w| w.dims = vec![1; 20]));
+    check(
+        "unsupported element type 8",
+        first(|w| w.data_type = Some(8)),
+    );
+    check(
+        "unsupported element type -1",
+        first(|w| w.data_type = Some(-1)),
+    );
+    check(
+        "element 2 is NaN",
+        first(|w| *w = encode_f32("w", &[3, 2], &[0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0])),
+    );
+    check(
+        "input 1 (`w`) is F64; only float32 can be trained",
+        first(|w| {
+            w.data_type = Some(Element::F64.to_proto());
+            w.raw_data = Some(vec![0; 48]);
+        }),
+    );
+    check("sparse initialisers", |_, graph| {
+        graph.sparse_initializer.push(Default::default())
+    });
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_shown() {
+    check("cannot multiply over dimensions 3 and 2", |_, graph| {
+        graph.node[0].attribute.push(int("transB", 1))
+    });
+    check("bias [5] does not", |_, graph| {
+        graph.initializer[1] = encode_f32("b", &[5], &[0.0; 5])
+    });
+    check("shapes [N,3] and [2] do not broadcast", |_, graph| {
+        graph.node[0] = node("Add", &["x", "b"], "y")
+    });
+    check("mixes examples", |_, graph| {
+        graph.node = vec![
+            node("Transpose", &["x"], "t"),
+            node("MatMul", &["x", "t"], "y"),
+        ];
+    });
+    check("cannot multiply [3,N] by [N,3]", |_, graph| {
+        graph.node = vec![
+            node("Transpose", &["x"], "t"),
+            node("MatMul", &["t", "x"], "y"),
+        ];
+    });
+    check("which mixes examples", |_, graph| {
+        let mut softmax = node("Softmax", &["x"], "y");
+        softmax.attribute.push(int("axis", 0));
+        graph.node[0] = softmax;
+    });
+    check("[0, 0] is not an order of 2 axes", |_, graph| {
+        let mut transpose = node("Transpose", &["x"], "y");
+        transpose.attribute.push(ints("perm", &[0, 0]));
+        graph.node[0] = transpose;
+    });
+    check("axis 9223372036854775807 is outside", |_, graph| {
+        let mut flatten = node("Flatten", &["x"], "y");
+        flatten.attribute.push(int("axis", i64::MAX));
+        graph.node[0] = flatten;
+    });
+}
+
+#[test]
+fn reshapes_must_keep_elements_and_the_batch() {
+    let reshape = |target: &'static [i64]| {
+        move |_: &mut ModelProto, graph: &mut GraphProto| {
+            graph.node[0].output[0] = "z".to_owned();
+            graph.initializer.push(encode_i64("s", target));
+            graph.node.push(node("Reshape", &["z", "s"], "y"));
+        }
+    };
+    check("fixes the number of examples", reshape(&[1, 2]));
+    check("[N,2] does not fit into [-1, -1]", reshape(&[-1, -1]));
+    check("[N,2] does not fit into [-1, 4]", reshape(&[-1, 4]));
+    check("does not fit", reshape(&[-2, 2]));
+    check("does not fit", reshape(&[0, i64::MAX]));
+    check("does not fit", reshape(&[i64::MAX, i64::MAX, -1]));
+    check("does not fit", reshape(&[0, 2, 0]));
+    check(
+        "has rank 9, more than 8",
+        reshape(&[-1, 2, 1, 1, 1, 1, 1, 1, 1]),
+    );
+    check("its shape `x` must be an int64 constant", |_, graph| {
+        graph.node[0] = node("Reshape", &["x", "x"], "y")
+    });
+}
+
+#[test]
+fn sizes_are_bounded() {
+    check("bytes in one name", |_, graph| {
+        graph.node[0].name = Some("n".repeat(2000))
+    });
+    check("has 20001 nodes, more than 10000", |_, graph| {
+        graph
+            .node
+            .extend((0..20_000).map(|index| node("Relu", &["y"], &format!("r{index}"))));
+    });
+    check(
+        "the intermediate values of one example to more than",
+        |_, graph| {
+            graph.initializer[0] = encode_f32("w", &[1 << 20, 1], &vec![0.0; 1 << 20]);
+            graph.input[0] = value_info(
+                "x",
+                &floats(&[Dim::Batch(1), Dim::Fixed(1), Dim::Fixed(1 << 6)]),
+            );
+            graph.node[0] = node("Add", &["x", "w"], "y");
+        },
+    );
+    let bytes = linear().encode_to_vec();
+    let limits = Limits {
+        model_bytes_max: 10,
+        ..Limits::default()
+    };
+    let message = ForwardModel::parse(&bytes, &limits)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("more than the 10 allowed"), "{message}");
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    // ModelProto.graph.node.attribute.g.node.attribute.g…, innermost first.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![number << 3 | 2];
+        prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+        bytes.extend_from_slice(content);
+        bytes
+    }
+    let mut graph = Vec::new();
+    for _ in 0..2000 {
+        graph = field(1, &field(5, &field(6, &graph)));
+    }
+    let message = parse(&field(7, &graph)).unwrap_err().to_string();
+    assert!(message.contains("recursion limit"), "{message}");
+}
+
+#[test]
+fn a_loss_must_fit_the_output() {
+    fn check(width: usize, loss: Loss, expected: &str) {
+        let mut model = linear();
+        let graph = model.graph.as_mut().unwrap();
+        graph.initializer[0] = encode_f32("w", &[3, width as u64], &vec![0.5; 3 * width]);
+        graph.initializer[1] = encode_f32("b", &[1], &[0.0]);
+        let model = parse(&model.encode_to_vec()).unwrap();
+        let message = Differentiated::new(&model, loss)
+            .err()
+            .expect(expected)
+            .to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    check(
+        2,
+        Loss::BinaryCrossEntropy,
+        "output is [N,2], one logit an example ([N,1]) is expected",
+    );
+    check(
+        1,
+        Loss::SoftmaxCrossEntropy,
+        "output is [N,1], a logit for each of two or more classes",
+    );
+    check(
+        2,
+        Loss::Huber { delta: 0.0 },
+        "delta is 0; it must be a positive number",
+    );
+}
+
+/// Everything that foreign bytes go through.
+fn digest(bytes: &[u8]) {
+    let Ok(model) = parse(bytes) else {
+        return;
+    };
+    for loss in LOSSES {
+        let spec = TrainingSpec {
+            loss,
+            optimizer: LocalOptimizer::Sgd { momentum: 0.9 },
+            learning_rate: 0.1,
+            weight_decay: 0.1,
+            proximal: 0.1,
+            local_epochs: 1,
+            batch_size: 4,
+        };
+        let _ = EvalGraph::new(&model, loss);
+        let _ =
+            Differentiated::new(&model, loss).and_then(|graph| TrainingGraph::new(graph, &spec));
+    }
+}
+
+/// The golden models, which between them use every operator.
+fn corpus() -> Vec<Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let models = paths.iter().filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "onnx")
+    });
+    models.map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn a_model_cut_short_anywhere_never_panics() {
+    let corpus = corpus();
+    assert!(corpus.len() > 40);
+    for model in corpus {
+        assert!(parse(&model).is_ok());
+        for end in 0..model.len() {
+            digest(&model[..end]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
+        digest(&bytes);
+    }
+
+    #[test]
+    fn a_mutated_model_never_panics(
+        which in any::<prop::sample::Index>(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let corpus = CORPUS.get_or_init(corpus);
+        let mut bytes = which.get(corpus).clone();
+        for (place, value) in changes {
+            *place.get_mut(&mut bytes) = value;
+        }
+        digest(&bytes);
+    }
+}
+
+static CORPUS: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
