@@ -37,6 +37,8 @@ mod name {
     pub(super) const ROUND_CURRENT: &str = "fl.round.current";
     pub(super) const TRAIN_DURATION: &str = "fl.train.duration";
     pub(super) const ADMIT_DURATION: &str = "fl.admit.duration";
+    pub(super) const SNAPSHOT_DURATION: &str = "fl.snapshot.duration";
+    pub(super) const REFUSED: &str = "fl.messages.refused";
     pub(super) const DEVICES_CONNECTED: &str = "fl.devices.connected";
     pub(super) const OUTBOX_DEPTH: &str = "fl.outbox.depth";
     pub(super) const QUEUE_DEPTH: &str = "fl.queue.depth";
@@ -129,6 +131,8 @@ struct Inner {
     round_current: Gauge<u64>,
     train_duration: Histogram<f64>,
     admit_duration: Histogram<f64>,
+    snapshot_duration: Histogram<f64>,
+    refused: Counter<u64>,
     devices_connected: Gauge<u64>,
     outbox_depth: Gauge<u64>,
     queue_depth: Gauge<u64>,
@@ -192,6 +196,14 @@ impl Metrics {
             admit_duration: seconds(
                 name::ADMIT_DURATION,
                 "time from a contribution's arrival to its receipt",
+            ),
+            snapshot_duration: seconds(
+                name::SNAPSHOT_DURATION,
+                "time to make the sum so far durable",
+            ),
+            refused: counter(
+                name::REFUSED,
+                "messages other than contributions that were refused, by reason",
             ),
             devices_connected: gauge(name::DEVICES_CONNECTED, "devices that are there"),
             outbox_depth: gauge(
@@ -267,6 +279,20 @@ impl Metrics {
         self.inner
             .admit_duration
             .record(duration.as_secs_f64(), &[]);
+    }
+
+    /// The sum so far was made durable in this time.
+    pub fn saved(&self, duration: Duration) {
+        self.inner
+            .snapshot_duration
+            .record(duration.as_secs_f64(), &[]);
+    }
+
+    /// A message that is no contribution, or that nobody can be held to, was refused.
+    pub fn refused(&self, reason: &'static str) {
+        self.inner
+            .refused
+            .add(1, &[KeyValue::new(label::REASON, reason)]);
     }
 
     /// Devices that are there now.

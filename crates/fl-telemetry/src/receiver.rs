@@ -1,11 +1,17 @@
-//! An OTLP/gRPC trace receiver on a loopback port, for tests and demo tooling: it keeps what it gets and judges it by
+//! An OTLP/gRPC receiver of traces and metrics on a loopback port, for tests and demo tooling: it keeps what it gets and judges it by
 //! the rules of [`crate::check`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -15,8 +21,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::check::{CollectedSpan, collect};
@@ -24,6 +31,8 @@ use crate::ids::{SpanId, TraceId};
 
 /// How often a waiting caller looks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long connections may take to close.
+const STOP_MAX: Duration = Duration::from_secs(10);
 /// Most spans that are kept; more are refused, so that a runaway sender is noticed.
 const SPANS_MAX: usize = 1_000_000;
 
@@ -34,9 +43,10 @@ struct Store {
     spans: Spans,
     received: u64,
     conflicts: Vec<String>,
+    metrics: BTreeSet<String>,
 }
 
-/// A running receiver; it ends when dropped.
+/// A running receiver; it ends, without being waited for, when dropped.
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
@@ -53,16 +63,31 @@ impl Receiver {
 
     /// Listens on this loopback port; 0: a free one.
     pub async fn start_on(port: u16) -> std::io::Result<Self> {
+        Self::start_with(port, Server::builder()).await
+    }
+
+    /// Listens on a free loopback port with TLS: a certificate chain and its key, PEM.
+    pub async fn start_tls(cert_pem: &str, key_pem: &str) -> std::io::Result<Self> {
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(cert_pem, key_pem));
+        let server = Server::builder()
+            .tls_config(tls)
+            .map_err(std::io::Error::other)?;
+        Self::start_with(0, server).await
+    }
+
+    async fn start_with(port: u16, mut server: Server) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let store = Arc::new(Mutex::new(Store::default()));
-        let service = TraceServiceServer::new(Collecting {
+        let collecting = Collecting {
             store: Arc::clone(&store),
-        });
+        };
         let (stop, stopped) = oneshot::channel::<()>();
+        let services = server
+            .add_service(TraceServiceServer::new(collecting.clone()))
+            .add_service(MetricsServiceServer::new(collecting));
         let server = tokio::spawn(async move {
-            let served = tonic::transport::Server::builder()
-                .add_service(service)
+            let served = services
                 .serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
                     // A dropped sender stops it too.
                     let _ = stopped.await;
@@ -118,6 +143,11 @@ impl Receiver {
         self.lock().conflicts.clone()
     }
 
+    /// Names of the metrics that came.
+    pub fn metrics(&self) -> BTreeSet<String> {
+        self.lock().metrics.clone()
+    }
+
     /// Waits until the trace satisfies `complete`, and returns its spans; after `limit` it returns what there is.
     pub async fn wait_for(
         &self,
@@ -135,12 +165,12 @@ impl Receiver {
         }
     }
 
-    /// Stops listening and closes all connections; what was collected stays with the caller only if read before.
+    /// Stops listening, closes all connections, and waits until the port is free.
     pub async fn stop(mut self) {
         drop(self.stop.take());
-        self.server.abort();
-        // Aborted or not, it has let go of the port afterwards.
-        let _ = (&mut self.server).await;
+        if timeout(STOP_MAX, &mut self.server).await.is_err() {
+            self.server.abort();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
@@ -148,12 +178,7 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
+#[derive(Clone)]
 struct Collecting {
     store: Arc<Mutex<Store>>,
 }
@@ -182,5 +207,22 @@ impl TraceService for Collecting {
             }
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collecting {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let groups = request.into_inner().resource_metrics;
+        let scopes = groups.into_iter().flat_map(|group| group.scope_metrics);
+        let names = scopes
+            .flat_map(|scope| scope.metrics)
+            .map(|metric| metric.name);
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.metrics.extend(names);
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }

@@ -1,8 +1,6 @@
 //! Whole rounds, made through the same calls as the binaries make, sent over real OTLP/gRPC, and held against the
 //! rules; against the real Jaeger too where `JAEGER` names its launcher.
 
-mod support;
-
 use std::io::Write;
 use std::time::Duration;
 
@@ -10,8 +8,8 @@ use fl_telemetry::check::{CollectedSpan, findings, read_json};
 use fl_telemetry::receiver::Receiver;
 use fl_telemetry::{Exporter, OtlpSettings, TelemetrySettings, TraceId, merge_jsonl};
 
-use support::federation::{DEVICES, Incident, Round};
-use support::jaeger::Jaeger;
+use crate::federation::{DEVICES, Incident, Round};
+use crate::jaeger::{self, Jaeger};
 
 /// Generous: a busy machine may take long to start a task.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -279,7 +277,7 @@ fn merged_files(homes: &std::path::Path) -> String {
 
 #[tokio::test]
 async fn the_real_jaeger_agrees() {
-    let Some(jaeger) = Jaeger::start_if_named(PATIENCE).await else {
+    let Some(server) = Jaeger::start_if_named(PATIENCE).await else {
         // Straight to the stream, because the test harness hides what a passing test prints.
         let note = "note: JAEGER names no launcher, so rounds were held against the built-in receiver only";
         writeln!(std::io::stderr(), "{note}").expect("standard error is open");
@@ -288,28 +286,20 @@ async fn the_real_jaeger_agrees() {
     let home = tempfile::tempdir().expect("a folder can be made");
     let mut traces: Vec<(&str, TraceId, u64)> = Vec::new();
     for (name, round) in rounds() {
-        let sent = export(&round, &jaeger.otlp(), home.path()).await;
+        let sent = export(&round, &server.otlp(), home.path()).await;
         traces.push((name, round.trace(), sent));
     }
     for (name, trace, sent) in traces {
-        let answer = jaeger.trace(&trace, sent, PATIENCE).await;
-        assert_eq!(
-            support::jaeger::findings(&answer),
-            Vec::<String>::new(),
-            "{name}"
-        );
+        let answer = server.trace(&trace, sent, PATIENCE).await;
+        assert_eq!(jaeger::findings(&answer), Vec::<String>::new(), "{name}");
     }
-    let uploaded = jaeger
+    let uploaded = server
         .upload(&merged_files(home.path()))
         .await
         .expect("Jaeger takes the merged file");
     let traces = uploaded["data"].as_array().expect("an upload has traces");
     assert_eq!(traces.len(), rounds().len());
     for trace in traces {
-        assert_eq!(
-            support::jaeger::findings(trace),
-            Vec::<String>::new(),
-            "uploaded"
-        );
+        assert_eq!(jaeger::findings(trace), Vec::<String>::new(), "uploaded");
     }
 }

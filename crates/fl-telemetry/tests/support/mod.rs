@@ -1,4 +1,0 @@
-//! Shared by the tests of this crate.
-
-pub(crate) mod federation;
-pub(crate) mod jaeger;

@@ -1,0 +1,6 @@
+//! Telemetry as processes use it: whole rounds through exporters to collectors.
+
+mod export;
+mod federation;
+mod jaeger;
+mod rounds;
