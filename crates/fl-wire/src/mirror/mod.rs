@@ -3,6 +3,7 @@
 mod contribution;
 mod ids;
 mod log;
+mod messages;
 mod plan;
 mod sum;
 

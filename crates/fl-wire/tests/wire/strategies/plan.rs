@@ -1,0 +1,234 @@
+//! Arbitrary plans and jobs.
+
+use fl_model::{
+    AdaptiveRule, DataSpec, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth, JobSpec, Label,
+    LocalOptimizer, Loss, Normalization, Phase, Privacy, RoundKey, RoundPlan, ServerOptimizer,
+    Split, TrainWork, TrainingSpec, Weighting, Work,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::ids::*;
+
+pub(super) fn feature() -> impl Strategy<Value = Feature> {
+    prop_oneof![
+        TEXT.prop_map(|column| Feature::Numeric { column }),
+        (TEXT, finite()).prop_map(|(source, period)| Feature::Cyclic { source, period }),
+        (TEXT, vec(TEXT, 0..4))
+            .prop_map(|(column, categories)| Feature::Categorical { column, categories }),
+    ]
+}
+
+pub(super) fn label() -> impl Strategy<Value = Label> {
+    prop_oneof![
+        (TEXT, wide()).prop_map(|(column, limit)| Label::Above { column, limit }),
+        (TEXT, vec(TEXT, 0..4)).prop_map(|(column, classes)| Label::Class { column, classes }),
+        TEXT.prop_map(|column| Label::Value { column }),
+    ]
+}
+
+pub(super) fn split() -> impl Strategy<Value = Split> {
+    let rows = || (any::<u64>(), option::of(any::<u64>()));
+    prop_oneof![
+        (rows(), rows()).prop_map(|(train, test)| Split::Rows { train, test }),
+        wide().prop_map(|test_fraction| Split::Tail { test_fraction }),
+        (TEXT, TEXT, TEXT).prop_map(|(column, train, test)| Split::Column {
+            column,
+            train,
+            test
+        }),
+    ]
+}
+
+pub(super) fn data() -> impl Strategy<Value = DataSpec> {
+    (
+        vec(feature(), 0..5),
+        finite(),
+        label(),
+        option::of(TEXT),
+        split(),
+    )
+        .prop_map(|(features, clip, label, time_column, split)| DataSpec {
+            inputs: FeatureSpec { features, clip },
+            label,
+            time_column,
+            split,
+        })
+}
+
+pub(super) fn loss() -> impl Strategy<Value = Loss> {
+    prop_oneof![
+        Just(Loss::SoftmaxCrossEntropy),
+        Just(Loss::BinaryCrossEntropy),
+        Just(Loss::MeanSquaredError),
+        Just(Loss::MeanAbsoluteError),
+        finite().prop_map(|delta| Loss::Huber { delta }),
+    ]
+}
+
+pub(super) fn local_optimizer() -> impl Strategy<Value = LocalOptimizer> {
+    prop_oneof![
+        finite().prop_map(|momentum| LocalOptimizer::Sgd { momentum }),
+        (finite(), finite(), finite()).prop_map(|(beta1, beta2, epsilon)| LocalOptimizer::Adam {
+            beta1,
+            beta2,
+            epsilon,
+        }),
+    ]
+}
+
+pub(super) fn training() -> impl Strategy<Value = TrainingSpec> {
+    let rates = (finite(), finite(), finite());
+    (loss(), local_optimizer(), rates, any::<(u32, u32)>()).prop_map(
+        |(loss, optimizer, (learning_rate, weight_decay, proximal), (local_epochs, batch_size))| {
+            TrainingSpec {
+                loss,
+                optimizer,
+                learning_rate,
+                weight_decay,
+                proximal,
+                local_epochs,
+                batch_size,
+            }
+        },
+    )
+}
+
+pub(super) fn normalization() -> impl Strategy<Value = Normalization> {
+    vec((finite(), finite()), 0..6).prop_map(|columns| {
+        let (mean, scale) = columns.into_iter().unzip();
+        Normalization { mean, scale }
+    })
+}
+
+pub(super) fn width() -> impl Strategy<Value = GridWidth> {
+    select(vec![GridWidth::W16, GridWidth::W32])
+}
+
+pub(super) fn grid() -> impl Strategy<Value = Grid> {
+    let exponent = -Grid::EXPONENT_MAX..=Grid::EXPONENT_MAX;
+    (width(), vec(exponent, TENSORS)).prop_map(|(width, exponents)| Grid { width, exponents })
+}
+
+pub(super) fn weighting() -> impl Strategy<Value = Weighting> {
+    select(vec![
+        Weighting::Examples,
+        Weighting::Capped,
+        Weighting::Uniform,
+    ])
+}
+
+pub(super) fn train_work() -> impl Strategy<Value = TrainWork> {
+    let numbers = (finite(), any::<u64>(), any::<u64>());
+    (training(), normalization(), grid(), weighting(), numbers).prop_map(
+        |(training, normalization, grid, weighting, (clip_norm, weight_max, seed))| TrainWork {
+            training,
+            normalization,
+            grid,
+            clip_norm,
+            weighting,
+            weight_max,
+            privacy: Privacy::Off,
+            seed,
+        },
+    )
+}
+
+pub(super) fn work() -> impl Strategy<Value = Work> {
+    let evaluate = (loss(), normalization()).prop_map(|(loss, normalization)| EvaluateWork {
+        loss,
+        normalization,
+    });
+    prop_oneof![
+        Just(Work::Statistics),
+        train_work().prop_map(|work| Work::Train(Box::new(work))),
+        evaluate.prop_map(Work::Evaluate),
+    ]
+}
+
+pub(crate) fn plan() -> impl Strategy<Value = RoundPlan> {
+    let objects = (object(), object());
+    (
+        round_key(),
+        epoch(),
+        objects,
+        data(),
+        work(),
+        any::<[u32; 3]>(),
+        trace(),
+    )
+        .prop_map(
+            |(key, epoch, (model, parameters), data, work, numbers, trace)| {
+                let [quorum, contributions_max, deadline_ms] = numbers;
+                let phase = match work {
+                    Work::Statistics => Phase::Statistics,
+                    Work::Train(_) => Phase::Train,
+                    Work::Evaluate(_) => Phase::Evaluate,
+                };
+                RoundPlan {
+                    key: RoundKey { phase, ..key },
+                    epoch,
+                    model,
+                    parameters,
+                    data,
+                    work,
+                    quorum,
+                    contributions_max,
+                    deadline_ms,
+                    trace,
+                }
+            },
+        )
+}
+
+pub(super) fn server() -> impl Strategy<Value = ServerOptimizer> {
+    let rule = select(vec![
+        AdaptiveRule::Adagrad,
+        AdaptiveRule::Adam,
+        AdaptiveRule::Yogi,
+    ]);
+    prop_oneof![
+        finite().prop_map(|learning_rate| ServerOptimizer::FedAvg { learning_rate }),
+        (finite(), finite()).prop_map(|(learning_rate, momentum)| ServerOptimizer::FedAvgM {
+            learning_rate,
+            momentum,
+        }),
+        (rule, finite(), finite(), finite(), finite()).prop_map(
+            |(rule, learning_rate, beta1, beta2, tau)| ServerOptimizer::Adaptive {
+                rule,
+                learning_rate,
+                beta1,
+                beta2,
+                tau,
+            }
+        ),
+    ]
+}
+
+pub(super) fn job_spec() -> impl Strategy<Value = JobSpec> {
+    let of = (job(), TEXT, training(), data(), server());
+    let choices = (width(), weighting(), finite(), any::<bool>());
+    (of, choices, any::<[u32; 4]>(), any::<[u64; 2]>()).prop_map(
+        |((job, model, training, data, server), (grid, weighting, clip_norm, randomize), a, b)| {
+            JobSpec {
+                job,
+                model,
+                rounds: a[0],
+                quorum: a[1],
+                deadline_ms: a[2],
+                seed: b[0],
+                randomize,
+                training,
+                data,
+                grid,
+                clip_norm,
+                weighting,
+                weight_max: b[1],
+                contributions_max: a[3],
+                server,
+            }
+        },
+    )
+}
