@@ -4,4 +4,6 @@
 //! rows.
 
 pub mod data;
+pub mod ledger;
 pub mod settings;
+pub mod work;

@@ -1,0 +1,12 @@
+//! What a device computes: the same code for rounds, for training alone and for evaluation.
+//!
+//! Statistics → normalisation → training → protection, and evaluation: data and parameters in, integers
+//! out. No file, no clock and no socket.
+
+mod failure;
+mod protect;
+mod workshop;
+
+pub use failure::Failure;
+pub use protect::{Protected, protect};
+pub use workshop::{View, Workshop, counters, statistics, training_seed};

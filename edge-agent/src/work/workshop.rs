@@ -1,0 +1,207 @@
+//! Sessions that last over rounds, and the steps of each phase.
+
+use fl_model::{
+    DeviceId, Digest, EvaluationCounters, FeatureSpec, FeatureStatistics, FixedPoint, JobId, Loss,
+    Normalization, Reason, RoundNumber, TrainingSpec,
+};
+use onnx_train::{
+    Evaluation, Evaluator, Examples, LocalTrainer, LocalTraining, Targets, encode, prepare,
+};
+
+use super::Failure;
+use crate::data::{Answers, Rows};
+
+/// Begins what the training seed is made of, so that no other hash of ours is the same.
+const SEED_DOMAIN: &[u8] = b"fl-edge-training-seed-1";
+
+/// The seed of a device's training in a round: SHA-256 over job, round, device and the plan's seed, each
+/// text preceded by its length. Never over the attempt, so that training again gives the same bits.
+pub fn training_seed(job: &JobId, round: RoundNumber, device: &DeviceId, seed: u64) -> [u8; 32] {
+    let mut bytes = SEED_DOMAIN.to_vec();
+    for text in [job.as_str(), device.as_str()] {
+        bytes.extend((text.len() as u64).to_be_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    bytes.extend(round.0.to_be_bytes());
+    bytes.extend(seed.to_be_bytes());
+    Digest::of(&bytes).0
+}
+
+/// The statistics of rows, over encoded columns.
+///
+/// # Errors
+/// A [`Failure`]: a value too large to be summed exactly, or features that cannot be encoded.
+pub fn statistics(inputs: &FeatureSpec, rows: &Rows) -> Result<FeatureStatistics, Failure> {
+    let encoded = encode(inputs, &rows.raw)?;
+    let of = FeatureStatistics::of(encoded.data(), encoded.columns());
+    of.ok_or_else(|| {
+        Failure::new(
+            Reason::DataUnusable,
+            "a value of the training rows is too large to be summed exactly: use another unit",
+        )
+    })
+}
+
+/// What a job's data look like to its model.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The features.
+    pub inputs: &'a FeatureSpec,
+    /// Their scale.
+    pub normalization: &'a Normalization,
+    /// What judges the answers.
+    pub loss: Loss,
+}
+
+impl View<'_> {
+    fn examples(&self, rows: &Rows) -> Result<Examples, Failure> {
+        let features = prepare(self.inputs, self.normalization, &rows.raw)?;
+        Ok(Examples::new(features, targets(self.loss, &rows.answers)?)?)
+    }
+}
+
+/// Answers as the loss takes them.
+fn targets(loss: Loss, answers: &Answers) -> Result<Targets, Failure> {
+    let unfit = |what: &str| Err(Failure::new(Reason::ModelUnusable, what));
+    match (loss, answers) {
+        (Loss::SoftmaxCrossEntropy, Answers::Classes(classes)) => Ok(Targets::Classes(
+            classes.iter().map(|&class| i64::from(class)).collect(),
+        )),
+        (Loss::BinaryCrossEntropy, Answers::Classes(classes)) if classes.iter().any(|&c| c > 1) => {
+            unfit(
+                "binary cross-entropy takes two classes, the job's label has more: use softmax_cross_entropy",
+            )
+        }
+        (_, Answers::Classes(classes)) => Ok(Targets::Values(
+            classes.iter().map(|&class| class as f32).collect(),
+        )),
+        (loss, Answers::Values(_)) if loss.is_classification() => unfit(
+            "the job's label is a number and its loss takes classes: say above or classes in the job's label",
+        ),
+        (_, Answers::Values(values)) => Ok(Targets::Values(values.clone())),
+    }
+}
+
+/// Training and evaluation sessions, kept as long as model and hyper-parameters stay the same.
+#[derive(Default)]
+pub struct Workshop {
+    trainer: Option<(Digest, TrainingSpec, LocalTrainer)>,
+    evaluator: Option<(Digest, Loss, Evaluator)>,
+}
+
+impl Workshop {
+    /// Runs the local epochs on the rows.
+    ///
+    /// # Errors
+    /// A [`Failure`]: the model, the features and the rows do not fit each other, or training diverged.
+    pub fn train(
+        &mut self,
+        model: &[u8],
+        spec: &TrainingSpec,
+        view: View<'_>,
+        rows: &Rows,
+        parameters: &[Vec<f32>],
+        seed: [u8; 32],
+    ) -> Result<LocalTraining, Failure> {
+        let examples = view.examples(rows)?;
+        let digest = Digest::of(model);
+        let kept = self.trainer.take();
+        let kept = kept.filter(|(of, with, _)| *of == digest && with == spec);
+        let (_, _, trainer) = match kept {
+            Some(kept) => self.trainer.insert(kept),
+            None => {
+                let trainer = LocalTrainer::new(model, spec)?;
+                self.trainer.insert((digest, *spec, trainer))
+            }
+        };
+        Ok(trainer.run(parameters, &examples, seed)?)
+    }
+
+    /// Runs the model over the rows.
+    ///
+    /// # Errors
+    /// A [`Failure`]: the model, the features and the rows do not fit each other, or a loss is not finite.
+    pub fn evaluate(
+        &mut self,
+        model: &[u8],
+        view: View<'_>,
+        rows: &Rows,
+        parameters: &[Vec<f32>],
+    ) -> Result<Evaluation, Failure> {
+        let examples = view.examples(rows)?;
+        let digest = Digest::of(model);
+        let kept = self.evaluator.take();
+        let kept = kept.filter(|(of, with, _)| *of == digest && *with == view.loss);
+        let (_, _, evaluator) = match kept {
+            Some(kept) => self.evaluator.insert(kept),
+            None => {
+                let evaluator = Evaluator::new(model, view.loss)?;
+                self.evaluator.insert((digest, view.loss, evaluator))
+            }
+        };
+        Ok(evaluator.run(parameters, &examples)?)
+    }
+}
+
+/// An evaluation as integers.
+///
+/// # Errors
+/// A [`Failure`] where a sum is not finite or leaves the range of 64 bits.
+pub fn counters(evaluation: &Evaluation) -> Result<EvaluationCounters, Failure> {
+    let fixed = |what: &str, value: f64| {
+        FixedPoint::loss(value).ok_or_else(|| {
+            let detail = format!("the {what} over the test rows is {value}: the model diverged");
+            Failure::new(Reason::Diverged, detail)
+        })
+    };
+    Ok(EvaluationCounters {
+        examples: evaluation.examples,
+        correct: evaluation.correct,
+        loss: fixed("sum of losses", evaluation.loss_sum)?,
+        confusion: evaluation.confusion.clone(),
+        absolute_error: fixed("sum of errors", evaluation.absolute_error_sum)?,
+        squared_error: fixed("sum of squared errors", evaluation.squared_error_sum)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_depends_on_each_of_its_parts() {
+        let seed = |job: &str, round, device: &str, seed| {
+            let job = JobId::new(job).unwrap();
+            let device = DeviceId::new(device).unwrap();
+            training_seed(&job, RoundNumber(round), &device, seed)
+        };
+        let one = seed("air", 1, "a", 7);
+        assert_eq!(one, seed("air", 1, "a", 7));
+        for other in [
+            seed("ai", 1, "ra", 7),
+            seed("air", 2, "a", 7),
+            seed("air", 1, "b", 7),
+            seed("air", 1, "a", 8),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn answers_fit_the_loss_or_are_refused() {
+        let classes = Answers::Classes(vec![0, 2]);
+        let values = Answers::Values(vec![1.5]);
+        let softmax = targets(Loss::SoftmaxCrossEntropy, &classes);
+        assert_eq!(softmax, Ok(Targets::Classes(vec![0, 2])));
+        let squared = targets(Loss::MeanSquaredError, &values);
+        assert_eq!(squared, Ok(Targets::Values(vec![1.5])));
+        let check = |loss, answers, part: &str| {
+            let failure = targets(loss, answers).unwrap_err();
+            assert_eq!(failure.reason, Reason::ModelUnusable);
+            assert!(failure.detail.contains(part), "{failure}");
+        };
+        check(Loss::BinaryCrossEntropy, &classes, "two classes");
+        check(Loss::BinaryCrossEntropy, &values, "is a number");
+        check(Loss::SoftmaxCrossEntropy, &values, "is a number");
+    }
+}
