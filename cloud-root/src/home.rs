@@ -1,0 +1,65 @@
+//! What lies where in a root's home folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use fl_model::{MemberId, ROOT_NAME};
+use fl_runtime::keys;
+use fl_wire::SigningKey;
+
+/// A root's home folder.
+#[derive(Debug, Clone)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The folder as given on the command line.
+    pub fn new(folder: &Path) -> Self {
+        Self(folder.to_owned())
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// The settings file.
+    pub fn settings_file(&self) -> PathBuf {
+        self.0.join("cloud-root.toml")
+    }
+
+    /// The signing key.
+    pub fn key_file(&self) -> PathBuf {
+        self.0.join("key")
+    }
+
+    /// The signed roster.
+    pub fn roster_file(&self) -> PathBuf {
+        self.0.join("roster.cbor")
+    }
+
+    /// Imported models.
+    pub fn models_folder(&self) -> PathBuf {
+        self.0.join("models")
+    }
+
+    /// Partials that could not be taken, with the reason.
+    pub fn quarantine_folder(&self) -> PathBuf {
+        self.0.join("quarantine")
+    }
+
+    /// The key, which `init` made.
+    pub fn key(&self) -> anyhow::Result<SigningKey> {
+        keys::load(&self.key_file()).with_context(|| {
+            format!(
+                "no usable root key in {}: run cloud-root init first",
+                self.0.display()
+            )
+        })
+    }
+}
+
+/// The name under which the root signs.
+pub fn root_name() -> MemberId {
+    // ROOT_NAME is four lower-case letters, which the rule for names allows.
+    MemberId::new(ROOT_NAME).expect("the root's name is a valid name")
+}

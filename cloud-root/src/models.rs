@@ -1,0 +1,189 @@
+//! Imported models: checked once, here, so that no device meets one that it cannot train.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail, ensure};
+use fl_runtime::store::{Access, write_atomic};
+use onnx_train::{initial_parameters, parameter_layout};
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::home::Home;
+
+/// Largest model file that can be imported.
+pub const MODEL_BYTES_MAX: u64 = 512 << 20;
+
+/// Longest name of an imported model.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The imported models of a root.
+#[derive(Debug, Clone)]
+pub struct ModelStore {
+    folder: PathBuf,
+}
+
+impl ModelStore {
+    /// The store in a root's home.
+    pub fn of(home: &Home) -> Self {
+        Self {
+            folder: home.models_folder(),
+        }
+    }
+
+    fn path(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        let ok = name.bytes().all(allowed)
+            && name.len() <= NAME_BYTES_MAX
+            && name.starts_with(|first: char| first.is_ascii_alphanumeric());
+        ensure!(
+            ok,
+            "model name {name:?} is not allowed: use letters, digits, '-', '_' or '.'"
+        );
+        Ok(self.folder.join(format!("{name}.onnx")))
+    }
+
+    /// Checks a model file and keeps it under a name.
+    pub fn import(&self, name: &str, file: &std::path::Path) -> anyhow::Result<ModelSummary> {
+        let path = self.path(name)?;
+        let size = std::fs::metadata(file)
+            .with_context(|| format!("cannot read {}", file.display()))?
+            .len();
+        ensure!(
+            size <= MODEL_BYTES_MAX,
+            "{} has {size} bytes, more than the {MODEL_BYTES_MAX} that can be imported",
+            file.display()
+        );
+        let bytes =
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let summary = summarize(name, &bytes)
+            .with_context(|| format!("{} cannot be trained", file.display()))?;
+        if let Ok(before) = std::fs::read(&path) {
+            ensure!(
+                before == bytes,
+                "another model is imported as {name:?}: take another name"
+            );
+        }
+        std::fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot make {}", self.folder.display()))?;
+        write_atomic(&path, &bytes, Access::Umask)?;
+        Ok(summary)
+    }
+
+    /// The bytes of an imported model.
+    pub fn load(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let path = self.path(name)?;
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let names = self.names()?;
+                let known = if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                };
+                bail!(
+                    "no model is imported as {name:?} (imported: {known}): run cloud-root model import FILE --name {name}"
+                )
+            }
+            bytes => bytes.with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// The names of the imported models, sorted.
+    pub fn names(&self) -> anyhow::Result<Vec<String>> {
+        let folder = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            folder => folder.with_context(|| format!("cannot list {}", self.folder.display()))?,
+        };
+        let mut names = Vec::new();
+        for entry in folder {
+            let name = entry?.file_name();
+            names.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_suffix(".onnx"))
+                    .map(str::to_owned),
+            );
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// What `model show` prints.
+#[derive(Debug, Clone)]
+pub struct ModelSummary {
+    name: String,
+    digest: fl_model::Digest,
+    bytes: usize,
+    layout: Vec<onnx_train::ParameterInfo>,
+}
+
+/// Reads what there is to say of a model; an error where it cannot be trained.
+pub fn summarize(name: &str, bytes: &[u8]) -> anyhow::Result<ModelSummary> {
+    let layout = parameter_layout(bytes)?;
+    ensure!(
+        !layout.is_empty(),
+        "it has no float parameters: there is nothing to train"
+    );
+    Ok(ModelSummary {
+        name: name.to_owned(),
+        digest: fl_model::Digest::of(bytes),
+        bytes: bytes.len(),
+        layout,
+    })
+}
+
+impl ModelSummary {
+    fn parameters(&self) -> u64 {
+        let elements = |info: &onnx_train::ParameterInfo| info.shape.iter().product::<u64>();
+        self.layout.iter().map(elements).sum()
+    }
+
+    /// One line.
+    pub fn line(&self) -> String {
+        format!(
+            "{}  {} parameters in {} tensors, {} bytes, sha256 {}",
+            self.name,
+            self.parameters(),
+            self.layout.len(),
+            self.bytes,
+            self.digest
+        )
+    }
+}
+
+impl std::fmt::Display for ModelSummary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}", self.line())?;
+        for info in &self.layout {
+            let shape: Vec<String> = info.shape.iter().map(u64::to_string).collect();
+            writeln!(f, "  {:<32} [{}]", info.name, shape.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// The parameters that a job starts from: those in the model, or drawn by the seed.
+///
+/// Drawn weights are uniform within ±√(6 / (fan in + fan out)) (Glorot and Bengio 2010, equation 16)
+/// for tensors of two or more dimensions; the others stay as the model has them.
+pub fn starting_parameters(
+    model: &[u8],
+    randomize: bool,
+    seed: u64,
+) -> anyhow::Result<Vec<Vec<f32>>> {
+    let mut parameters = initial_parameters(model)?;
+    if !randomize {
+        return Ok(parameters);
+    }
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    for (info, values) in parameter_layout(model)?.iter().zip(&mut parameters) {
+        let [rows, columns, rest @ ..] = &info.shape[..] else {
+            continue;
+        };
+        let field: u64 = rest.iter().product();
+        let limit = (6.0 / ((rows + columns) * field) as f64).sqrt() as f32;
+        values
+            .iter_mut()
+            .for_each(|value| *value = random.random_range(-limit..=limit));
+    }
+    Ok(parameters)
+}

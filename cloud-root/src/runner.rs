@@ -1,0 +1,397 @@
+//! The shell around one job's state machine: feeds it what arrives, carries out what it asks for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fl_model::{Epoch, JobId, LogEntry, PhaseResult, RegionId, RoundNumber, TraceContext, Work};
+use fl_round::{MergeInput, PhaseRecord, RootEffect, RootEvent, RootRound, RoundRecord};
+use fl_runtime::nats::{Follower, From, Stream};
+use fl_telemetry::{RoundContext, Unit, region::Transfer, wall_us};
+use fl_wire::subjects::{Subject, job_partials_filter, partials_filter};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::job_view::{self, JobEvent};
+use crate::jobs::Office;
+use crate::merge;
+use crate::partials::{Door, Read};
+use crate::roster::RosterFile;
+use crate::trace::{self, RoundTimes};
+
+/// Between two tries to read from a bus that is away.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What operators ask of a running job.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// End it.
+    Stop,
+}
+
+/// A running job.
+pub(crate) struct Runner {
+    root: RootRound,
+    sequence: u64,
+    times: RoundTimes,
+    office: Arc<Office>,
+    door: Door,
+    follower: Follower,
+    roster: watch::Receiver<Arc<RosterFile>>,
+    beats: broadcast::Receiver<(RegionId, u32)>,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// The context of a round's span: derived, so that fogs and devices find the same.
+fn trace_of(job: &JobId, round: RoundNumber) -> TraceContext {
+    let context = RoundContext::new(job.as_str(), round.0, trace::ATTEMPT);
+    TraceContext {
+        trace_id: *context.trace.as_bytes(),
+        span_id: *context.span_id(&Unit::Round).as_bytes(),
+    }
+}
+
+impl Runner {
+    /// A job as its log tells it; `sequence` is its last entry's place in the stream.
+    pub(crate) fn new(
+        root: RootRound,
+        sequence: u64,
+        office: Arc<Office>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let filter = job_partials_filter(root.job());
+        let follower = office
+            .voice
+            .nats
+            .follow(Stream::Partials, vec![filter], From::Beginning);
+        Self {
+            sequence,
+            times: RoundTimes::default(),
+            door: Door::new(&office),
+            follower,
+            roster: office.roster.clone(),
+            beats: office.beats.subscribe(),
+            commands,
+            root,
+            office,
+        }
+    }
+
+    /// Runs the job to its end, or until this future is dropped.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        let regions = self.roster.borrow_and_update().regions();
+        self.step(RootEvent::Regions(regions)).await?;
+        self.step(RootEvent::Started).await?;
+        while !self.is_over() {
+            let event = self.next_event().await;
+            if let Some(event) = event {
+                self.step(event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.root.stage(), fl_round::RootStage::Ended(_))
+    }
+
+    async fn next_event(&mut self) -> Option<RootEvent> {
+        let clock = self.office.clock;
+        let timeout = self.root.next_timeout();
+        let wake = async {
+            match timeout {
+                Some(timeout) => clock.sleep_until_ms(timeout.at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = self.follower.next() => self.read_partial(&message.subject, message.payload).await,
+            beat = self.beats.recv() => match beat {
+                Ok((region, online)) => Some(RootEvent::Beat(region, online)),
+                // Beats that were missed are followed by newer ones.
+                Err(_) => None,
+            },
+            changed = self.roster.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+                let regions = self.roster.borrow_and_update().regions();
+                Some(RootEvent::Regions(regions))
+            }
+            command = self.commands.recv() => match command {
+                Some(Command::Stop) => Some(RootEvent::Stop),
+                None => std::future::pending().await,
+            },
+            () = wake => Some(RootEvent::Timeout),
+        }
+    }
+
+    /// A partial that the phase in progress may take; old ones are left to be purged.
+    async fn read_partial(&mut self, subject: &str, payload: bytes::Bytes) -> Option<RootEvent> {
+        let Ok(Subject::Partial(key, region, _)) = subject.parse() else {
+            tracing::warn!("a message on {subject} is not for this version");
+            return None;
+        };
+        let plan = self.root.plan().filter(|plan| plan.key == key)?;
+        let roster = self.roster.borrow().clone();
+        match self
+            .door
+            .read(&self.office, &roster, plan, &region, payload)
+            .await
+        {
+            Ok(Read {
+                partial,
+                digest,
+                bytes,
+            }) => Some(RootEvent::Partial {
+                partial: Box::new(partial),
+                digest,
+                bytes,
+            }),
+            Err(refusal) => {
+                tracing::warn!("a partial of {key} from region {region} is refused: {refusal:#}");
+                self.office.metrics.contribution("rejected", "malformed");
+                None
+            }
+        }
+    }
+
+    /// Feeds one event, and whatever comes of it, before the next is looked at.
+    async fn step(&mut self, event: RootEvent) -> anyhow::Result<()> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = self.office.clock.now_ms();
+            let effects = self.root.handle(event, now, wall_us(), trace_of);
+            for effect in effects {
+                self.carry_out(effect, &mut events).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn carry_out(
+        &mut self,
+        effect: RootEffect,
+        events: &mut VecDeque<RootEvent>,
+    ) -> anyhow::Result<()> {
+        match effect {
+            RootEffect::Append(entry) => events.push_back(self.append(entry).await?),
+            RootEffect::PublishPlan(plan, regions) => {
+                let key = plan.key.clone();
+                let start_us = wall_us();
+                let bytes = self.office.voice.plan(&plan, &regions).await?;
+                let resumed = self.times.plan.is_some();
+                if key.phase != fl_model::Phase::Evaluate && !resumed {
+                    self.times.plan = Some(Transfer {
+                        start_us,
+                        end_us: wall_us(),
+                        bytes,
+                        ..Transfer::default()
+                    });
+                }
+                if key.phase != fl_model::Phase::Evaluate
+                    && let Some(trace) = trace::of_round(self.root.record(), &self.times)
+                {
+                    self.office
+                        .exporter
+                        .send([trace.open_span(&self.office.identity)]);
+                }
+                tracing::info!("round {} of {}: {} opened", key.round, key.job, key.phase);
+                self.tell(job_view::opened(key.round.0, key.phase));
+            }
+            RootEffect::FetchPartial(key, region, digest) => {
+                let shard = fl_wire::subjects::ONLY_SHARD;
+                let subject = Subject::Partial(key.clone(), region.clone(), shard);
+                let restored = self.fetch_partial(&subject).await?;
+                let event = restored.with_context(|| {
+                    format!(
+                        "the log accepted partial {} of {key} from region {region}, and the stream no longer holds it",
+                        digest.short()
+                    )
+                })?;
+                events.push_back(event);
+            }
+            RootEffect::RefusePartial(region, digest, refusal) => {
+                tracing::warn!(
+                    "partial {} of region {region} is not taken: {refusal}",
+                    digest.short()
+                );
+            }
+            RootEffect::Merge(input) => events.push_back(self.merge(&input).await?),
+            RootEffect::PublishSettled(phase) => self.settle(&phase).await?,
+            RootEffect::RoundDone(record) => self.round_done(&record),
+            RootEffect::Waiting { online, quorum } => {
+                tracing::info!(
+                    "{}: {online} of {quorum} needed devices are connected: waiting",
+                    self.root.job()
+                );
+                self.tell(JobEvent::Waiting { online, quorum });
+            }
+            RootEffect::Ended(how) => {
+                let regions: Vec<_> = self.roster.borrow().regions().into_keys().collect();
+                self.office
+                    .voice
+                    .clear_plan(self.root.job(), &regions)
+                    .await?;
+                let how = job_view::end(how);
+                tracing::info!("job {} is {how}", self.root.job());
+                self.tell(JobEvent::Ended {
+                    how: how.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, event: JobEvent) {
+        self.office.board.tell(&self.root, event);
+    }
+
+    async fn append(&mut self, entry: LogEntry) -> anyhow::Result<RootEvent> {
+        let epoch = match &entry {
+            LogEntry::Led { epoch, .. } => *epoch,
+            _ => Epoch(self.root.epoch().0),
+        };
+        let job = self.root.job().clone();
+        if let LogEntry::Opened { plan, .. } = &entry
+            && plan.key.phase != fl_model::Phase::Evaluate
+        {
+            self.times = RoundTimes::default();
+        }
+        let appended = self
+            .office
+            .voice
+            .append(&job, &entry, epoch, self.sequence)
+            .await;
+        self.sequence = appended?;
+        match &entry {
+            LogEntry::PartialAccepted {
+                key,
+                region,
+                summary,
+                ..
+            } => {
+                if key.phase != fl_model::Phase::Evaluate {
+                    self.times.accepted_us.insert(region.clone(), wall_us());
+                }
+                self.tell(JobEvent::Accepted {
+                    round: key.round.0,
+                    phase: key.phase.to_string(),
+                    region: region.to_string(),
+                    devices: summary.contributors,
+                });
+            }
+            LogEntry::Settled { .. } | LogEntry::Closed { .. } => {
+                self.times.recorded_us = Some(wall_us());
+            }
+            _ => {}
+        }
+        Ok(RootEvent::Committed(entry))
+    }
+
+    /// Reads an accepted partial again; none where the stream does not hold it.
+    async fn fetch_partial(&mut self, subject: &Subject) -> anyhow::Result<Option<RootEvent>> {
+        let subject = subject.to_string();
+        loop {
+            match self
+                .office
+                .voice
+                .nats
+                .last(Stream::Partials, &subject)
+                .await
+            {
+                Ok(Some(message)) => {
+                    return Ok(self.read_partial(&subject, message.payload).await);
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    tracing::warn!("{error}: trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn merge(&mut self, input: &MergeInput) -> anyhow::Result<RootEvent> {
+        let nats = &self.office.voice.nats;
+        let trains = matches!(input.plan.work, Work::Train(_));
+        let parameters = match trains {
+            true => Some(self.office.object(&input.plan.parameters).await?),
+            false => None,
+        };
+        let moments = match &input.moments {
+            Some(object) if trains => Some(self.office.object(object).await?),
+            _ => None,
+        };
+        let spec = self.root.spec();
+        let merged = merge::merge(spec, input, parameters.as_deref(), moments.as_deref())
+            .with_context(|| format!("merge of {}", input.plan.key))?;
+        if trains {
+            self.times.merged_us = Some(wall_us());
+        }
+        let start_us = wall_us() + 2;
+        for object in &merged.objects {
+            while let Err(error) = nats.put_object(object).await {
+                tracing::warn!("{error}: trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+        if let PhaseResult::Train { parameters, .. } = &merged.result {
+            self.times.model = Some(Transfer {
+                start_us,
+                end_us: wall_us().max(start_us + 1),
+                bytes: parameters.bytes,
+                ..Transfer::default()
+            });
+        }
+        Ok(RootEvent::Merged(
+            input.plan.key.clone(),
+            Box::new(merged.result),
+        ))
+    }
+
+    /// Tells the regions, then lets the partials go: the log names them.
+    async fn settle(&mut self, phase: &PhaseRecord) -> anyhow::Result<()> {
+        let trace = trace::of_round(self.root.record(), &self.times);
+        self.office
+            .voice
+            .settled(phase, trace.as_ref(), self.root.epoch())
+            .await?;
+        let filter = partials_filter(&phase.key);
+        if let Err(error) = self
+            .office
+            .voice
+            .nats
+            .purge(Stream::Partials, &filter)
+            .await
+        {
+            tracing::debug!(
+                "partials of {} stay until the next purge: {error}",
+                phase.key
+            );
+        }
+        Ok(())
+    }
+
+    fn round_done(&mut self, record: &RoundRecord) {
+        let office = &self.office;
+        office
+            .exporter
+            .send(trace::spans(record, &self.times, &office.identity));
+        let Some(view) = job_view::round(record) else {
+            return;
+        };
+        let outcome = if view.outcome == "merged" {
+            "merged"
+        } else {
+            "no_quorum"
+        };
+        office.metrics.round_current(view.round);
+        office
+            .metrics
+            .round_ended(outcome, Duration::from_secs_f64(view.seconds));
+        office.metrics.model(view.accuracy, view.loss);
+        tracing::info!("{}", job_view::line(&view));
+        self.tell(JobEvent::Done(Box::new(view)));
+    }
+}
