@@ -79,7 +79,8 @@ pub enum FogEvent {
         /// Why it is not in the record.
         absent: Option<Reason>,
     },
-    /// The job is over: its plan counts no more.
+    /// The job is over: its plan counts no more. How its last phase ended comes as
+    /// [`FogEvent::Settled`], before this or after.
     JobEnded(JobId),
     /// The time of [`FogRound::next_timeout`] has come.
     Timeout,
@@ -241,6 +242,11 @@ impl FogRound {
         devices.map(|device| (device, self.presence.is_awaited(device)))
     }
 
+    /// Whether the device's connection is up.
+    pub fn is_online(&self, device: &DeviceId) -> bool {
+        self.presence.is_online(device)
+    }
+
     /// SHA-256 of the contribution of a device that is in the open phase's sum.
     pub fn admitted(&self, device: &DeviceId) -> Option<Digest> {
         self.open.as_ref()?.admitted.get(device).copied()
@@ -330,7 +336,10 @@ impl FogRound {
                 accepted,
                 absent,
             } => self.on_settled(key, outcome, accepted, absent),
-            FogEvent::JobEnded(job) => self.on_job_ended(job),
+            FogEvent::JobEnded(job) => {
+                self.on_job_ended(job);
+                Vec::new()
+            }
             FogEvent::Timeout => Vec::new(),
         };
         effects.extend(self.close_if_due(now));
@@ -367,10 +376,10 @@ impl FogRound {
         vec![FogEffect::Fetch(plan)]
     }
 
-    /// Keeps the phase that another plan replaces until its end is told.
+    /// Follows the open phase no more, and keeps who is in it until its end is told.
     fn set_aside(&mut self) {
-        let admitted = |open: &mut Open| !open.admitted.is_empty();
-        let Some(open) = self.open.take_if(admitted) else {
+        let admitted = |open: &Open| !open.admitted.is_empty();
+        let Some(open) = self.open.take().filter(admitted) else {
             return;
         };
         if let Some(partial) = self.partial(&open) {

@@ -96,25 +96,27 @@ impl FogRound {
             return Vec::new();
         };
         let outcome = match (outcome, accepted) {
-            (RoundOutcome::NoQuorum, _) => Outcome::Excluded(Reason::NoQuorum),
+            (RoundOutcome::NoQuorum, _) => {
+                let stopped = absent.filter(|&reason| reason == Reason::JobEnded);
+                Outcome::Excluded(stopped.unwrap_or(Reason::NoQuorum))
+            }
             (RoundOutcome::Merged, Some(digest)) if Some(digest) == closed => Outcome::Counted,
             (RoundOutcome::Merged, _) => Outcome::Excluded(absent.unwrap_or(Reason::RegionLate)),
         };
         vec![self.settle(key, admitted, outcome)]
     }
 
-    /// A phase that was not settled when its job ended is in no model: its devices may forget it.
-    pub(super) fn on_job_ended(&mut self, job: JobId) -> Vec<FogEffect> {
-        let open = self.open.as_ref().map(|open| &open.plan.key);
-        let restored = self.restored.as_ref().map(|restored| &restored.partial.key);
-        let keys = [open, restored].into_iter().flatten();
-        let keys: Vec<RoundKey> = keys.filter(|key| key.job == job).cloned().collect();
+    /// Nothing of the job is followed any more. What became of its last phase is still to be told: a
+    /// root that starts again may tell of the end first.
+    pub(super) fn on_job_ended(&mut self, job: JobId) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.plan.key.job == job)
+        {
+            self.set_aside();
+        }
         self.heard.insert(job);
-        let settle = |key: RoundKey| {
-            let (admitted, _) = self.take_out(&key)?;
-            Some(self.settle(key, admitted, Outcome::Excluded(Reason::JobEnded)))
-        };
-        keys.into_iter().filter_map(settle).collect()
     }
 
     /// Who is in the sum of that phase, and the digest of its partial where it was closed.

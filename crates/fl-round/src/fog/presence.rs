@@ -94,6 +94,10 @@ impl Presence {
         self.devices.values().filter(online).count() as u32
     }
 
+    pub(super) fn is_online(&self, device: &DeviceId) -> bool {
+        matches!(self.devices.get(device), Some(State::Online(_)))
+    }
+
     /// Whether a device may still answer; as of the last [`Presence::expire`].
     pub(super) fn is_awaited(&self, device: &DeviceId) -> bool {
         let state = self.devices.get(device);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fl_aggregate::ExactSum;
 use fl_model::{
-    Epoch, Grid, LogEntry, Phase, PhaseResult, RoundKey, RoundNumber, RoundOutcome, RoundPlan,
-    TraceContext,
+    Epoch, Grid, LogEntry, Phase, PhaseResult, Reason, RegionAbsence, RoundKey, RoundNumber,
+    RoundOutcome, RoundPlan, TraceContext,
 };
 
 use super::record::{Failover, PhaseRecord, RegionRecord, RoundRecord};
@@ -186,6 +186,12 @@ impl RootRound {
         let cut_off = self.current.take().is_some();
         if let Some(phase) = self.record.phases.last_mut().filter(|_| cut_off) {
             phase.closed = Some((RoundOutcome::NoQuorum, at_us));
+            let regions = phase.regions.iter().cloned();
+            let absent = regions.map(|region| RegionAbsence {
+                region,
+                reason: Reason::JobEnded,
+            });
+            phase.absent = absent.collect();
         }
     }
 
