@@ -2,7 +2,10 @@
 
 use std::io;
 
-use rumqttc::{ConnectReturnCode, ConnectionError, DisconnectReasonCode, StateError, TlsError};
+use rumqttc::{
+    ConnectReturnCode, ConnectionError, DisconnectReasonCode, Error as MqttError, StateError,
+    TlsError,
+};
 use rustls::{AlertDescription, CertificateError, Error as RustlsError};
 
 /// What is known about a connection that failed.
@@ -87,9 +90,9 @@ fn second_client(client_id: &str) -> String {
 
 fn of_tls(error: &RustlsError) -> String {
     match error {
-        RustlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the broker's certificate is not signed by an authority in broker.ca_file".into()
-        }
+        RustlsError::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => "the broker's certificate is not signed by an authority in broker.ca_file".into(),
         RustlsError::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "the broker's certificate is for another name than the host in broker.url".into(),
@@ -119,7 +122,12 @@ fn of_tls(error: &RustlsError) -> String {
 
 fn of_state(error: &StateError, attempt: &Attempt<'_>) -> String {
     match error {
-        StateError::Io(error) => of_io(error, attempt),
+        StateError::Io(error) | StateError::Deserialization(MqttError::Io(error)) => {
+            of_io(error, attempt)
+        }
+        StateError::Deserialization(_) if !attempt.accepted => {
+            "what answers there does not speak MQTT: check the port; it may want mqtts://".into()
+        }
         StateError::ConnectionAborted => closed(attempt),
         StateError::AwaitPingResp => "the broker stopped answering".into(),
         StateError::ServerDisconnect { reason_code, .. } => match reason_code {

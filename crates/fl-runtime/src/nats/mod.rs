@@ -443,7 +443,10 @@ fn refusal(error: &ConnectError, url: &str, tls: bool) -> NatsError {
         _ if text.contains("refused") => {
             "nothing listens there: check the port and that nats-server runs".into()
         }
-        _ if text.contains("UnknownIssuer") => {
+        _ if !tls && (error.kind() == ConnectErrorKind::Tls || text.contains("certificate")) => {
+            format!("it wants tls ({text}): write tls:// and set nats.ca_file")
+        }
+        _ if text.contains("UnknownIssuer") || text.contains("BadSignature") => {
             "its certificate is not signed by an authority in nats.ca_file".into()
         }
         _ if text.contains("NotValidForName") || text.contains("not valid for") => {
@@ -452,11 +455,8 @@ fn refusal(error: &ConnectError, url: &str, tls: bool) -> NatsError {
         _ if text.contains("ertificateRequired") => {
             "it wants a client certificate: set nats.cert_file and nats.key_file".into()
         }
-        ConnectErrorKind::Tls if tls => {
-            format!("tls failed ({text}): check that it speaks TLS, or write nats://")
-        }
         ConnectErrorKind::Tls => {
-            format!("it wants tls ({text}): write tls:// and set nats.ca_file")
+            format!("tls failed ({text}): check that it speaks TLS, or write nats://")
         }
         _ => text,
     };
