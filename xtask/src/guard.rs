@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 /// How long CMD may take over its own end before it is killed.
 pub const GRACE_MS: u64 = 10_000;
 /// What shells add to a signal's number to make an exit code of it.
-const SIGNAL_CODE_BASE: i32 = 128;
+pub(crate) const SIGNAL_CODE_BASE: i32 = 128;
 /// A SIGCHLD that came before we listened is made up for by looking this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 

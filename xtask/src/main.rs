@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::demo::{self, DemoArguments};
 use xtask::fetch::{self, Platform, PythonRuntime};
 use xtask::processes::run_to_end;
 use xtask::testing::{self, TestArguments};
@@ -30,6 +31,8 @@ enum Task {
         #[arg(long)]
         python: bool,
     },
+    /// Run a federation on this machine: twelve stations in three regions, or your own model and data.
+    Demo(DemoArguments),
     /// Fetch what is missing and run every test.
     Test(TestArguments),
     /// Check the dependency table, the inner layers' purity and the project's habits.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Fetch { platform, python } => fetch(platform, python)?,
+        Task::Demo(arguments) => demo::run(&workspace::root()?, &arguments)?,
         Task::Test(arguments) => {
             return Ok(verdict(testing::run(&workspace::root()?, &arguments)?));
         }

@@ -1,13 +1,19 @@
 //! What a user sees: a bar, a line per round, and a closing table.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::collector::Collector;
-use super::summary::Summary;
+use super::summary::{Score, Summary};
 
 const BAR: &str = "{bar:40} round {pos}/{len}  {elapsed}  {msg}";
+/// How often the bar moves although nothing happens.
+const TICK: Duration = Duration::from_millis(250);
+/// The table's last line.
+const MEAN: &str = "all (mean)";
 
 /// A finished round.
 #[derive(Debug, Clone)]
@@ -20,8 +26,9 @@ pub struct RoundLine {
     pub expected: usize,
     /// The new model's mean loss, when it was evaluated.
     pub loss: Option<f64>,
-    /// The new model's mean accuracy, when it was evaluated.
-    pub accuracy: Option<f64>,
+    /// The new model's accuracy, when it was evaluated; of a job that predicts numbers, its mean
+    /// absolute error.
+    pub quality: Option<f64>,
     /// Payload from devices to fogs.
     pub edge_up_bytes: u64,
     /// Payload from fogs to the root.
@@ -34,6 +41,8 @@ pub struct RoundLine {
     pub trace_id: String,
     /// Devices that do not count, each with the reason.
     pub missing: Vec<(String, String)>,
+    /// What else there is to say, such as a quorum that was not met.
+    pub remark: Option<String>,
 }
 
 /// The bar and the lines above it. Without a terminal only the lines appear.
@@ -44,21 +53,25 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows a bar for `rounds` rounds and the lines' header.
+    /// Shows a bar for `rounds` training rounds.
     pub fn start(rounds: u32, collector: Collector) -> Self {
         let bar = ProgressBar::new(u64::from(rounds));
         // The template is ours and a test parses it.
         bar.set_style(bar_style().unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let progress = Self { bar, collector };
-        progress.say(&progress.collector.hint());
-        progress.say(&header());
-        progress
+        bar.enable_steady_tick(TICK);
+        Self { bar, collector }
+    }
+
+    /// Prints where traces are, and the header of the rounds' lines, whose `quality` is `accuracy` or
+    /// `error`.
+    pub fn head(&self, quality: &str) {
+        self.say(&self.collector.hint());
+        self.say(&header(quality));
     }
 
     /// What goes on right now, behind the bar.
     pub fn doing(&self, what: &str) {
         self.bar.set_message(what.to_owned());
-        self.bar.tick();
     }
 
     /// Prints a line above the bar.
@@ -66,10 +79,10 @@ impl Progress {
         self.bar.suspend(|| println!("{line}"));
     }
 
-    /// Prints a finished round and moves the bar.
-    pub fn round(&self, round: &RoundLine) {
+    /// Prints a finished round; the bar then stands at `trained` rounds.
+    pub fn round(&self, round: &RoundLine, trained: u32) {
         self.say(&line(round, &self.collector));
-        self.bar.set_position(u64::from(round.round));
+        self.bar.set_position(u64::from(trained));
     }
 
     /// Takes the bar away.
@@ -82,8 +95,8 @@ fn bar_style() -> Result<ProgressStyle, indicatif::style::TemplateError> {
     ProgressStyle::with_template(BAR)
 }
 
-fn header() -> String {
-    "round  devices    loss  accuracy    edge up     fog up       down       s  trace".to_owned()
+fn header(quality: &str) -> String {
+    format!("round  devices    loss  {quality:>8}    edge up     fog up       down       s  trace")
 }
 
 fn line(round: &RoundLine, collector: &Collector) -> String {
@@ -95,14 +108,17 @@ fn line(round: &RoundLine, collector: &Collector) -> String {
         "{:>5}  {devices:>7}  {:>6}  {:>8}  {:>9}  {:>9}  {:>9}  {:>6.1}  {trace}",
         round.round,
         figure(round.loss),
-        figure(round.accuracy),
+        figure(round.quality),
         bytes(round.edge_up_bytes),
         bytes(round.fog_up_bytes),
         bytes(round.down_bytes),
         round.seconds,
     );
-    for (device, reason) in &round.missing {
+    if let Some(remark) = &round.remark {
         // Writing to a string does not fail.
+        let _ = write!(line, "\n       {remark}");
+    }
+    for (device, reason) in &round.missing {
         let _ = write!(line, "\n       without {device}: {reason}");
     }
     line
@@ -114,48 +130,26 @@ pub fn print_closing(summary: &Summary) {
 }
 
 fn closing(summary: &Summary) -> String {
-    let federated = &summary.federated;
-    let alone = summary.alone.as_ref();
-    let width = federated
-        .per_device
-        .keys()
-        .map(|name| name.len())
-        .max()
-        .unwrap_or(0)
-        .max("all (mean)".len());
-    let mut lines = vec![
-        String::new(),
-        format!(
-            "{:width$}  {:>9}  {:>9}  {:>9}",
-            "accuracy", "alone", "federated", "pooled"
-        ),
-    ];
-    for (device, result) in &federated.per_device {
-        let own = alone.and_then(|alone| alone.per_device.get(device).copied());
-        lines.push(format!(
-            "{device:width$}  {:>9}  {:>9.4}",
-            figure(own),
-            result.accuracy
-        ));
-    }
-    lines.push(format!(
-        "{:width$}  {:>9}  {:>9.4}  {:>9}",
-        "all (mean)",
-        figure(alone.map(|alone| alone.accuracy_mean)),
-        federated.accuracy,
-        figure(summary.pooled.as_ref().map(|pooled| pooled.accuracy)),
-    ));
+    let mut lines = table(summary);
     lines.push(String::new());
-    if let Some(alone) = alone {
+    if let Some(alone) = &summary.alone {
+        let epochs: BTreeSet<u32> = alone.per_device.values().map(|own| own.epochs).collect();
+        let epochs: Vec<String> = epochs.iter().map(u32::to_string).collect();
         lines.push(format!(
-            "alone: every device trained on its own rows for {} epochs, the best of those tried",
-            alone.epochs
+            "alone: every device trained on its own rows for the number of epochs that served it best ({})",
+            epochs.join(", ")
         ));
     }
     lines.push(format!(
         "federated: after the last of {} rounds",
         summary.rounds
     ));
+    if let Some(pooled) = &summary.pooled {
+        lines.push(format!(
+            "pooled: all rows in one place, {} epochs",
+            pooled.epochs
+        ));
+    }
     lines.push(format!(
         "sent: {} by devices, {} by fogs, {} down, in {:.1} s",
         bytes(summary.bytes.edge_up),
@@ -171,6 +165,41 @@ fn closing(summary: &Summary) -> String {
     }
     lines.push(format!("model: {}", summary.model.display()));
     lines.join("\n") + "\n"
+}
+
+/// Accuracies by device and their means; of a job that predicts numbers, mean absolute errors.
+fn table(summary: &Summary) -> Vec<String> {
+    let federated = &summary.federated;
+    let alone = summary.alone.as_ref();
+    let pooled = summary.pooled.as_ref();
+    let title = if federated.accuracy.is_some() {
+        "accuracy"
+    } else {
+        "error"
+    };
+    let names = federated.per_device.keys().map(String::len);
+    let width = names.max().unwrap_or(0).max(MEAN.len());
+    let row = |name: &str, alone: String, federated: String, pooled: String| {
+        let row = format!("{name:width$}  {alone:>9}  {federated:>9}  {pooled:>9}");
+        row.trim_end().to_owned()
+    };
+    let shown = |score: &Score| figure(score.accuracy.or(score.absolute_error));
+    let mut lines = vec![
+        String::new(),
+        row(title, "alone".into(), "federated".into(), "pooled".into()),
+    ];
+    for (device, result) in &federated.per_device {
+        let own = alone.and_then(|alone| alone.per_device.get(device));
+        let own = own.map_or_else(|| figure(None), |own| shown(&own.score));
+        lines.push(row(device, own, shown(&result.score), String::new()));
+    }
+    lines.push(row(
+        MEAN,
+        figure(alone.and_then(|alone| alone.accuracy_mean.or(alone.absolute_error_mean))),
+        figure(federated.accuracy.or(federated.absolute_error)),
+        figure(pooled.and_then(|pooled| pooled.accuracy.or(pooled.absolute_error))),
+    ));
+    lines
 }
 
 fn figure(value: Option<f64>) -> String {
@@ -192,7 +221,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::demo::{Alone, Bytes, DeviceResult, Federated, Missing, Pooled};
+    use crate::demo::summary::tests::accuracy;
+    use crate::demo::{Alone, Bytes, Federated, Missing, Pooled};
 
     #[test]
     fn template_parses_and_bytes_have_units() {
@@ -212,13 +242,14 @@ mod tests {
             participants: 11,
             expected: 12,
             loss: Some(0.31234),
-            accuracy: None,
+            quality: None,
             edge_up_bytes: 12_300,
             fog_up_bytes: 4_000,
             down_bytes: 999,
             seconds: 1.26,
             trace_id: "0af7".to_owned(),
             missing: vec![("Huairou".to_owned(), "connection lost".to_owned())],
+            remark: None,
         };
         let nowhere = Collector {
             otlp: None,
@@ -228,7 +259,7 @@ mod tests {
         let expected = "    7    11/12  0.3123         -    12.3 kB     4.0 kB      999 B     1.3  0af7\n       \
                         without Huairou: connection lost";
         assert_eq!(shown, expected);
-        assert_eq!(header().find("trace"), shown.find("0af7"));
+        assert_eq!(header("accuracy").find("trace"), shown.find("0af7"));
         round.missing.clear();
         let jaeger = Collector {
             otlp: None,
@@ -239,24 +270,19 @@ mod tests {
 
     #[test]
     fn closing_shows_only_what_was_measured() {
-        let result = DeviceResult {
-            region: "n".to_owned(),
-            accuracy: 0.86,
-            loss: 0.3,
-            examples: 9,
-        };
-        let per_device = BTreeMap::from([("Tiantan".to_owned(), result)]);
+        let own = BTreeMap::from([(15, accuracy(0.79)), (30, accuracy(0.7))]);
+        let all = BTreeMap::from([("Tiantan".to_owned(), accuracy(0.86))]);
         let mut summary = Summary {
             job: "air".to_owned(),
             seed: 1,
             rounds: 20,
             wall_s: 61.0,
-            federated: Federated::of(per_device).unwrap(),
-            alone: Alone::best_of(BTreeMap::from([(
-                15,
-                BTreeMap::from([("Tiantan".to_owned(), 0.79)]),
+            federated: Federated::of(&all, |_| "n".to_owned()).unwrap(),
+            alone: Alone::best_of(&BTreeMap::from([("Tiantan".to_owned(), own)])),
+            pooled: Pooled::best_of(&BTreeMap::from([(
+                60,
+                BTreeMap::from([("Tiantan".to_owned(), accuracy(0.87))]),
             )])),
-            pooled: Some(Pooled { accuracy: 0.87 }),
             bytes: Bytes {
                 edge_up: 1,
                 fog_up: 2,
@@ -276,7 +302,9 @@ mod tests {
             "0.7900",
             "0.8600",
             "0.8700",
-            "15 epochs",
+            "best (15)",
+            "60 epochs",
+            "accuracy ",
             "round 3 without Huairou: killed",
         ] {
             assert!(shown.contains(part), "{shown}");
@@ -285,7 +313,7 @@ mod tests {
         summary.pooled = None;
         let shown = closing(&summary);
         assert!(
-            !shown.contains("epochs") && shown.contains("0.8600          -"),
+            !shown.contains("epochs") && shown.contains("-     0.8600          -"),
             "{shown}"
         );
     }

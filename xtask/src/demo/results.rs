@@ -70,6 +70,16 @@ impl Results {
         self.folder.join("homes")
     }
 
+    /// The job file that was run.
+    pub fn job(&self, job: &str) -> PathBuf {
+        self.folder.join(format!("{job}.toml"))
+    }
+
+    /// Every command that was given, in order.
+    pub fn commands(&self) -> PathBuf {
+        self.folder.join("commands.txt")
+    }
+
     /// The final model of `job`.
     pub fn model(&self, job: &str) -> PathBuf {
         self.folder.join(format!("{job}.onnx"))

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// A demo in figures. Accuracies are shares of right answers on test rows, 0 to 1.
+/// A demo in figures. Accuracies are shares of right answers on test rows, 0 to 1; where a job
+/// predicts numbers, mean absolute errors in the label's unit stand in their place.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     /// The job's name.
@@ -20,9 +21,9 @@ pub struct Summary {
     pub wall_s: f64,
     /// The global model after the last round.
     pub federated: Federated,
-    /// Every device on its own data only; none when it was not run.
+    /// Every device on its own data only.
     pub alone: Option<Alone>,
-    /// All data in one place; none when it was not run.
+    /// All data in one place.
     pub pooled: Option<Pooled>,
     /// Sent over all rounds.
     pub bytes: Bytes,
@@ -36,15 +37,69 @@ pub struct Summary {
     pub missing: Vec<Missing>,
 }
 
+/// How well a model does on one device's test rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Share of right answers; none for a job that predicts numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Mean absolute error in the label's unit; none for a job that tells classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute_error: Option<f64>,
+    /// Mean loss per test row.
+    pub loss: f64,
+    /// Test rows.
+    pub examples: u64,
+}
+
+impl Score {
+    /// The figure to compare by, larger being better.
+    fn merit(&self) -> f64 {
+        self.accuracy
+            .or(self.absolute_error.map(|error| -error))
+            .unwrap_or(-self.loss)
+    }
+}
+
+/// Scores by device.
+pub type Scores = BTreeMap<String, Score>;
+
+/// Means over devices.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Means {
+    accuracy: Option<f64>,
+    absolute_error: Option<f64>,
+    loss: f64,
+}
+
+impl Means {
+    /// None for no devices.
+    fn of(scores: &Scores) -> Option<Self> {
+        let of = |figure: fn(&Score) -> Option<f64>| {
+            let figures: Option<Vec<f64>> = scores.values().map(figure).collect();
+            mean(&figures?)
+        };
+        Some(Self {
+            accuracy: of(|score| score.accuracy),
+            absolute_error: of(|score| score.absolute_error),
+            loss: of(|score| Some(score.loss))?,
+        })
+    }
+}
+
 /// The global model on every device's test rows.
 #[derive(Debug, Clone, Serialize)]
 pub struct Federated {
     /// Mean over devices.
-    pub accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Mean over devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute_error: Option<f64>,
     /// Mean over devices.
     pub loss: f64,
-    /// The device with the lowest accuracy.
-    pub worst_device: Option<WorstDevice>,
+    /// The device that it serves worst.
+    pub worst_device: WorstDevice,
     /// By device.
     pub per_device: BTreeMap<String, DeviceResult>,
 }
@@ -54,8 +109,9 @@ pub struct Federated {
 pub struct WorstDevice {
     /// Its name.
     pub device: String,
-    /// Its accuracy.
-    pub accuracy: f64,
+    /// Its score.
+    #[serde(flatten)]
+    pub score: Score,
 }
 
 /// A model on one device's test rows.
@@ -63,29 +119,37 @@ pub struct WorstDevice {
 pub struct DeviceResult {
     /// The device's region.
     pub region: String,
-    /// Share of right answers.
-    pub accuracy: f64,
-    /// Mean loss per test row.
-    pub loss: f64,
-    /// Test rows.
-    pub examples: u64,
+    /// Its score.
+    #[serde(flatten)]
+    pub score: Score,
 }
 
 impl Federated {
-    /// Means and worst device of the given results; none for no devices.
-    pub fn of(per_device: BTreeMap<String, DeviceResult>) -> Option<Self> {
-        let worst_device = per_device
+    /// Means and worst device; `region_of` names each device's region. None for no devices.
+    pub fn of(scores: &Scores, region_of: impl Fn(&str) -> String) -> Option<Self> {
+        let means = Means::of(scores)?;
+        let worst = scores
             .iter()
-            .min_by(|one, other| one.1.accuracy.total_cmp(&other.1.accuracy))
-            .map(|(device, result)| WorstDevice {
-                device: device.clone(),
-                accuracy: result.accuracy,
-            });
+            .min_by(|one, other| one.1.merit().total_cmp(&other.1.merit()))?;
+        let result = |(device, score): (&String, &Score)| {
+            let region = region_of(device);
+            (
+                device.clone(),
+                DeviceResult {
+                    region,
+                    score: *score,
+                },
+            )
+        };
         Some(Self {
-            accuracy: mean(per_device.values().map(|result| result.accuracy))?,
-            loss: mean(per_device.values().map(|result| result.loss))?,
-            worst_device,
-            per_device,
+            accuracy: means.accuracy,
+            absolute_error: means.absolute_error,
+            loss: means.loss,
+            worst_device: WorstDevice {
+                device: worst.0.clone(),
+                score: *worst.1,
+            },
+            per_device: scores.iter().map(result).collect(),
         })
     }
 }
@@ -93,35 +157,57 @@ impl Federated {
 /// Every device trained by itself.
 #[derive(Debug, Clone, Serialize)]
 pub struct Alone {
-    /// Mean over devices of the accuracy after the number of epochs that served them best.
-    pub accuracy_mean: f64,
-    /// That number.
+    /// Mean over devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy_mean: Option<f64>,
+    /// Mean over devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute_error_mean: Option<f64>,
+    /// By device, after the number of epochs that served it best.
+    pub per_device: BTreeMap<String, AloneResult>,
+}
+
+/// A device's own model on its own test rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct AloneResult {
+    /// The number of epochs that served it best.
     pub epochs: u32,
-    /// By device, after that number of epochs.
-    pub per_device: BTreeMap<String, f64>,
+    /// Its score then.
+    #[serde(flatten)]
+    pub score: Score,
 }
 
 impl Alone {
-    /// The best of several numbers of epochs (epochs → device → accuracy) by mean over devices;
-    /// none when nothing was run.
-    pub fn best_of(runs: BTreeMap<u32, BTreeMap<String, f64>>) -> Option<Self> {
-        runs.into_iter()
-            .filter_map(|(epochs, per_device)| {
-                let accuracy_mean = mean(per_device.values().copied())?;
-                Some(Self {
-                    accuracy_mean,
-                    epochs,
-                    per_device,
-                })
-            })
-            // The first of equals: fewer epochs.
-            .reduce(|best, next| {
-                if next.accuracy_mean > best.accuracy_mean {
-                    next
-                } else {
-                    best
-                }
-            })
+    /// Each device's best of several numbers of epochs; none when nothing was run.
+    pub fn best_of(runs: &BTreeMap<String, BTreeMap<u32, Score>>) -> Option<Self> {
+        let best = |(device, by_epochs): (&String, &BTreeMap<u32, Score>)| {
+            let (epochs, score) = by_epochs
+                .iter()
+                // The first of equals: fewer epochs.
+                .reduce(|best, next| {
+                    if next.1.merit() > best.1.merit() {
+                        next
+                    } else {
+                        best
+                    }
+                })?;
+            let result = AloneResult {
+                epochs: *epochs,
+                score: *score,
+            };
+            Some((device.clone(), result))
+        };
+        let per_device: BTreeMap<String, AloneResult> = runs.iter().filter_map(best).collect();
+        let scores = per_device
+            .iter()
+            .map(|(device, result)| (device.clone(), result.score))
+            .collect();
+        let means = Means::of(&scores)?;
+        Some(Self {
+            accuracy_mean: means.accuracy,
+            absolute_error_mean: means.absolute_error,
+            per_device,
+        })
     }
 }
 
@@ -129,7 +215,36 @@ impl Alone {
 #[derive(Debug, Clone, Serialize)]
 pub struct Pooled {
     /// Mean over devices' test rows.
-    pub accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Mean over devices' test rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute_error: Option<f64>,
+    /// After this number of epochs, the best of those tried.
+    pub epochs: u32,
+}
+
+impl Pooled {
+    /// The best of several numbers of epochs by mean over devices; none when nothing was run.
+    pub fn best_of(runs: &BTreeMap<u32, Scores>) -> Option<Self> {
+        let merit = |scores: &Scores| {
+            let merits: Vec<f64> = scores.values().map(Score::merit).collect();
+            mean(&merits)
+        };
+        let (epochs, scores) = runs.iter().reduce(|best, next| {
+            if merit(next.1) > merit(best.1) {
+                next
+            } else {
+                best
+            }
+        })?;
+        let means = Means::of(scores)?;
+        Some(Self {
+            accuracy: means.accuracy,
+            absolute_error: means.absolute_error,
+            epochs: *epochs,
+        })
+    }
 }
 
 /// Bytes of payload by tier.
@@ -163,44 +278,95 @@ impl Summary {
     }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / f64::from(count))
+fn mean(values: &[f64]) -> Option<f64> {
+    let count = u32::try_from(values.len())
+        .ok()
+        .filter(|count| *count > 0)?;
+    Some(values.iter().sum::<f64>() / f64::from(count))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn means_and_worst_are_of_the_devices() {
-        let result = |accuracy: f64, loss: f64| DeviceResult {
-            region: "north".to_owned(),
-            accuracy,
-            loss,
+    /// A classifier's score.
+    pub(in crate::demo) fn accuracy(accuracy: f64) -> Score {
+        Score {
+            accuracy: Some(accuracy),
+            absolute_error: None,
+            loss: 1.0 - accuracy,
             examples: 10,
-        };
-        let per_device = BTreeMap::from([
-            ("a".to_owned(), result(0.75, 0.5)),
-            ("b".to_owned(), result(0.25, 1.5)),
-        ]);
-        let federated = Federated::of(per_device).unwrap();
-        assert!((federated.accuracy - 0.5).abs() < 1e-12 && (federated.loss - 1.0).abs() < 1e-12);
-        assert_eq!(federated.worst_device.unwrap().device, "b");
-        assert!(Federated::of(BTreeMap::new()).is_none());
+        }
+    }
+
+    fn error(absolute_error: f64) -> Score {
+        Score {
+            accuracy: None,
+            absolute_error: Some(absolute_error),
+            loss: absolute_error * absolute_error,
+            examples: 10,
+        }
+    }
+
+    fn by_device(a: Score, b: Score) -> Scores {
+        BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)])
     }
 
     #[test]
-    fn alone_takes_the_best_number_of_epochs() {
-        let run = |a: f64, b: f64| BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
+    fn means_and_worst_are_of_the_devices() {
+        let north = |_: &str| "north".to_owned();
+        let federated = Federated::of(&by_device(accuracy(0.75), accuracy(0.25)), north).unwrap();
+        assert!((federated.accuracy.unwrap() - 0.5).abs() < 1e-12);
+        assert!((federated.loss - 0.5).abs() < 1e-12);
+        assert_eq!(federated.worst_device.device, "b");
+        assert!(Federated::of(&BTreeMap::new(), north).is_none());
+        let federated = Federated::of(&by_device(error(3.0), error(1.0)), north).unwrap();
+        assert_eq!(
+            (federated.accuracy, federated.absolute_error),
+            (None, Some(2.0))
+        );
+        assert_eq!(federated.worst_device.device, "a");
+        let json = serde_json::to_value(&federated).unwrap();
+        assert_eq!(json["per_device"]["a"]["absolute_error"], 3.0);
+        assert!(json.get("accuracy").is_none());
+    }
+
+    #[test]
+    fn every_device_alone_takes_its_own_best() {
+        let runs = |a: [Score; 3], b: [Score; 3]| {
+            let by_epochs = |scores: [Score; 3]| [15, 30, 60].into_iter().zip(scores).collect();
+            BTreeMap::from([
+                ("a".to_owned(), by_epochs(a)),
+                ("b".to_owned(), by_epochs(b)),
+            ])
+        };
+        let best = Alone::best_of(&runs(
+            [0.7, 0.9, 0.6].map(accuracy),
+            [0.5, 0.5, 0.4].map(accuracy),
+        ));
+        let best = best.unwrap();
+        assert_eq!(
+            (best.per_device["a"].epochs, best.per_device["b"].epochs),
+            (30, 15)
+        );
+        assert!((best.accuracy_mean.unwrap() - 0.7).abs() < 1e-12);
+        let best = Alone::best_of(&runs(
+            [3.0, 2.0, 1.0].map(error),
+            [1.0, 2.0, 3.0].map(error),
+        ));
+        assert_eq!(best.unwrap().absolute_error_mean, Some(1.0));
+        assert!(Alone::best_of(&BTreeMap::new()).is_none());
+    }
+
+    #[test]
+    fn pooled_takes_the_best_number_of_epochs_for_all() {
         let runs = BTreeMap::from([
-            (15, run(0.7, 0.7)),
-            (30, run(0.9, 0.6)),
-            (60, run(0.6, 0.9)),
+            (15, by_device(accuracy(0.7), accuracy(0.7))),
+            (30, by_device(accuracy(0.9), accuracy(0.6))),
         ]);
-        let best = Alone::best_of(runs).unwrap();
-        assert_eq!(best.epochs, 30);
-        assert!((best.accuracy_mean - 0.75).abs() < 1e-12);
-        assert!(Alone::best_of(BTreeMap::new()).is_none());
+        let pooled = Pooled::best_of(&runs).unwrap();
+        assert_eq!(pooled.epochs, 30);
+        assert!((pooled.accuracy.unwrap() - 0.75).abs() < 1e-12);
+        assert!(Pooled::best_of(&BTreeMap::new()).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
 
 use super::EXIT_WITH_STDIN;
 use super::interrupt::Interrupt;
 use super::log::Log;
 use super::spec::Spec;
+use crate::guard::SIGNAL_CODE_BASE;
 
 /// Pause between two looks at something that is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -60,6 +62,9 @@ pub struct Failure {
     pub name: String,
     /// How it ended.
     pub status: ExitStatus,
+    /// The signal, when somebody outside ended it: SIGKILL, SIGTERM and their like. A crash of its
+    /// own, such as SIGSEGV, is none of these.
+    pub killed_by: Option<i32>,
     /// Its log file.
     pub log: PathBuf,
     /// The log's last lines.
@@ -199,6 +204,66 @@ impl Fleet {
     /// The first child, by name, that ended although nobody asked it to.
     pub fn first_failed(&mut self) -> Option<Failure> {
         self.members.values_mut().find_map(Member::failure)
+    }
+
+    /// The children that ended although nobody asked them to, each told once: from then on they
+    /// count as ended on purpose.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        let failures: Vec<Failure> = self
+            .members
+            .values_mut()
+            .filter_map(Member::failure)
+            .collect();
+        for failure in &failures {
+            self.excuse(&failure.name);
+        }
+        failures
+    }
+
+    /// Runs children under new names to their own end, `at_once_max` at a time; fails with the first
+    /// that does not succeed, or on an interrupt.
+    pub fn run_all(&mut self, specs: Vec<Spec>, at_once_max: usize) -> Result<()> {
+        let mut waiting = specs.into_iter();
+        let mut running: Vec<String> = Vec::new();
+        loop {
+            while running.len() < at_once_max.max(1)
+                && let Some(spec) = waiting.next()
+            {
+                running.push(spec.name.clone());
+                self.spawn(spec)?;
+            }
+            if running.is_empty() {
+                return Ok(());
+            }
+            if self.interrupt.requested() {
+                bail!("interrupted while {} ran", running.join(", "));
+            }
+            let mut ended = Vec::new();
+            running.retain(|name| {
+                let runs = self.is_running(name);
+                if !runs {
+                    ended.push(name.clone());
+                }
+                runs
+            });
+            for name in &ended {
+                let member = self.member(name)?;
+                if let Some(failure) = member.failure().filter(|failure| !failure.status.success())
+                {
+                    bail!("{failure}");
+                }
+                self.excuse(name);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn excuse(&mut self, name: &str) {
+        if let Some(member) = self.members.get_mut(name)
+            && let State::Ended { asked, .. } = &mut member.state
+        {
+            *asked = true;
+        }
     }
 
     /// Waits until the child logs a line that `wanted` accepts. Lines before it count as read.
@@ -353,10 +418,23 @@ impl Member {
         Some(Failure {
             name: self.spec.name.clone(),
             status,
+            killed_by: killed_by(status, self.spec.guard.is_some()),
             log: self.log_path.clone(),
             last_lines,
         })
     }
+}
+
+/// The signal that ended a child from outside. A guard tells it of its program in the exit code.
+fn killed_by(status: ExitStatus, guarded: bool) -> Option<i32> {
+    let told = status
+        .code()
+        .filter(|_| guarded)
+        .and_then(|code| code.checked_sub(SIGNAL_CODE_BASE));
+    status
+        .signal()
+        .or(told)
+        .filter(|signal| [SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM].contains(signal))
 }
 
 fn start(spec: &Spec, log: &Path) -> Result<State> {
