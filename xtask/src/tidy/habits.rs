@@ -17,7 +17,7 @@ const EXPLAINED_WITHIN_LINES: usize = 4;
 const GENERATED: &str = "src/proto";
 
 /// What lies at the top of the repository; anything else belongs into one of these.
-const TOP_LEVEL: [&str; 28] = [
+const TOP_LEVEL: [&str; 29] = [
     ".cargo",
     ".ci",
     ".dockerignore",
@@ -42,6 +42,7 @@ const TOP_LEVEL: [&str; 28] = [
     "docs",
     "edge-agent",
     "fog-aggregator",
+    "fuzz",
     "rust-toolchain.toml",
     "rustfmt.toml",
     "tests",
