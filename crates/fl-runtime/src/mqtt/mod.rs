@@ -1,11 +1,11 @@
 //! The session with an MQTT broker, from a client's side.
 
+mod delivery;
 mod explain;
 mod session;
 
-pub use session::{
-    Event, Events, Message, NotDelivered, Presence, Session, SessionOptions, open, probe,
-};
+pub use delivery::{Message, NotDelivered};
+pub use session::{Event, Events, Presence, Session, SessionOptions, open, probe};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
