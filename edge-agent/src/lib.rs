@@ -1,9 +1,23 @@
 //! The agent that runs on a device.
 //!
-//! It keeps its data: what leaves it are signed, integer contributions. [`data`] reads the device's own
-//! rows.
+//! It keeps its data: what leaves it are signed contributions of integers, made the same way with and
+//! without a federation.
+//!
+//! - [`data`] reads the device's own rows out of a CSV file.
+//! - [`work`] computes statistics, training and evaluation on them.
+//! - [`ledger`] keeps what must outlive the process.
+//! - [`run`] takes part in rounds; [`local`] trains and tests without them.
+//! - [`init`] makes a home, [`settings`] reads it, [`check`] judges it.
+//!
+//! No raw row is in any message, log line or span.
 
+pub mod check;
+pub mod cli;
 pub mod data;
+pub mod init;
 pub mod ledger;
+pub mod local;
+pub mod run;
+mod say;
 pub mod settings;
 pub mod work;

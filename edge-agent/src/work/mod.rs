@@ -8,5 +8,5 @@ mod protect;
 mod workshop;
 
 pub use failure::Failure;
-pub use protect::{Protected, protect};
-pub use workshop::{View, Workshop, counters, statistics, training_seed};
+pub use protect::{Protected, check_weight, protect};
+pub use workshop::{View, Workshop, counters, statistics, targets, training_seed};

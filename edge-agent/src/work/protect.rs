@@ -28,7 +28,7 @@ pub fn protect(
     trained: &LocalTraining,
     residual: Option<&[Vec<f32>]>,
 ) -> Result<Protected, Failure> {
-    let weight = weight(work, trained.examples)?;
+    let weight = check_weight(work, trained.examples)?;
     let mut coordinates = difference(&trained.parameters, base);
     if let Some(residual) = residual {
         add(&mut coordinates, residual);
@@ -57,8 +57,12 @@ pub fn protect(
     })
 }
 
-/// A weight that the fog would reject is not worth the training and the bytes.
-pub(super) fn weight(work: &TrainWork, examples: u64) -> Result<u64, Failure> {
+/// The weight of a device with that many training examples: one that the fog would reject is not worth
+/// the training and the bytes.
+///
+/// # Errors
+/// A [`Failure`] with [`Reason::OverWeight`].
+pub fn check_weight(work: &TrainWork, examples: u64) -> Result<u64, Failure> {
     let weight = work.weighting.weight(examples, work.weight_max);
     if weight <= work.weight_max {
         return Ok(weight);

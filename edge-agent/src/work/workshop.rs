@@ -61,7 +61,10 @@ impl View<'_> {
 }
 
 /// Answers as the loss takes them.
-fn targets(loss: Loss, answers: &Answers) -> Result<Targets, Failure> {
+///
+/// # Errors
+/// A [`Failure`]: the label does not suit the loss.
+pub fn targets(loss: Loss, answers: &Answers) -> Result<Targets, Failure> {
     let unfit = |what: &str| Err(Failure::new(Reason::ModelUnusable, what));
     match (loss, answers) {
         (Loss::SoftmaxCrossEntropy, Answers::Classes(classes)) => Ok(Targets::Classes(

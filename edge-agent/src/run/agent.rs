@@ -1,0 +1,504 @@
+//! Events in, effects carried out: what the loop of [`super::run`] owns.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use fl_model::{Admission, ContributionKey, Digest, Outcome, Reason, RoundKey, RoundPlan};
+use fl_round::{EdgeEffect, EdgeEvent, EdgeRound, Millis};
+use fl_runtime::clock::{Clock, wall_us};
+use fl_runtime::mqtt::{Event, Message};
+use fl_telemetry::{DevicePhase, attr};
+use fl_wire::limits::{CHUNK_BYTES_MAX, DETAIL_BYTES_MAX, OUTSTANDING_MAX, VERSION_TEXT_BYTES_MAX};
+use fl_wire::topics::Up;
+use fl_wire::{Beat, Body, Decline, Hello, Receipt, VerifyingKey, VersionRange, Want, Welcome};
+use tokio::sync::mpsc;
+
+use super::door::{Door, Incoming};
+use super::downloads::Downloads;
+use super::identity::{About, Identity};
+use super::traces::Traces;
+use super::uplink::{Transfer, Uplink};
+use super::worker::{Done, Task, Worker, epoch, lock};
+use crate::ledger::{Ledger, LedgerError};
+use crate::say;
+use crate::settings::TimingSettings;
+use crate::work::Failure;
+
+/// A clock that is this far from the fog's is worth a line, in microseconds.
+const CLOCK_OFFSET_SHOWN_US: i64 = 2_000_000;
+
+/// What an agent is made of.
+pub(super) struct Parts {
+    pub(super) identity: Arc<Identity>,
+    pub(super) root_key: VerifyingKey,
+    pub(super) ledger: Arc<Mutex<Ledger>>,
+    pub(super) uplink: Uplink,
+    pub(super) downloads: Downloads,
+    pub(super) worker: Arc<Worker>,
+    pub(super) results: mpsc::Sender<Done>,
+    pub(super) clock: Clock,
+    pub(super) timing: TimingSettings,
+    pub(super) runtime: String,
+}
+
+pub(super) struct Agent {
+    parts: Parts,
+    round: EdgeRound,
+    door: Door,
+    traces: Traces,
+    /// The plan whose objects are awaited.
+    fetching: Option<Box<RoundPlan>>,
+    /// The phase that is being worked on, and how to stop it.
+    working: Option<(RoundKey, Arc<AtomicBool>)>,
+    /// The last failure: it is explained once, and said short when it comes again.
+    declined: Option<(RoundKey, Failure)>,
+    refused: Option<Digest>,
+    beat_at: Millis,
+    connected: bool,
+}
+
+impl Agent {
+    pub(super) fn new(parts: Parts) -> Self {
+        let ledger = lock(&parts.ledger);
+        let round = EdgeRound::restore(
+            ledger.epoch(),
+            ledger.last().cloned(),
+            ledger.outstanding(),
+            parts.timing.resend_ms,
+        );
+        drop(ledger);
+        let Identity { device, region, .. } = &*parts.identity;
+        Self {
+            door: Door::new(device, region, parts.root_key),
+            round,
+            traces: Traces::default(),
+            fetching: None,
+            working: None,
+            declined: None,
+            refused: None,
+            beat_at: 0,
+            connected: false,
+            parts,
+        }
+    }
+
+    /// When to call [`Agent::on_wake`].
+    pub(super) fn next_wake(&self) -> Millis {
+        let round = self.round.next_timeout().map(|timeout| timeout.at);
+        let downloads = self.parts.downloads.next_wake().filter(|_| self.connected);
+        let wakes = [round, downloads, Some(self.beat_at)];
+        wakes.into_iter().flatten().min().unwrap_or(self.beat_at)
+    }
+
+    pub(super) fn on_wake(&mut self) -> Result<(), LedgerError> {
+        let now = self.now();
+        if now >= self.beat_at {
+            self.beat_at = now + self.parts.timing.beat_ms;
+            self.beat();
+        }
+        if self.connected {
+            self.ask(now);
+        }
+        match self.round.next_timeout() {
+            Some(timeout) if timeout.at <= now => self.feed(EdgeEvent::Timeout),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what the broker session says.
+    pub(super) fn on_session(&mut self, event: Event) -> Result<(), LedgerError> {
+        match event {
+            Event::Connected => {
+                self.connected = true;
+                let now = self.now();
+                self.beat_at = now + self.parts.timing.beat_ms;
+                self.parts.downloads.hurry(now);
+                self.feed(EdgeEvent::Connected)
+            }
+            Event::Disconnected { .. } => {
+                self.connected = false;
+                self.feed(EdgeEvent::Disconnected)
+            }
+            Event::Message(message) => self.on_message(&message),
+        }
+    }
+
+    /// Takes what became of a task.
+    pub(super) fn on_done(&mut self, done: Done) -> Result<(), LedgerError> {
+        let key = match &done {
+            Done::Stored(key) | Done::Failed(key, _) | Done::Cancelled(key) => key,
+        };
+        self.working.take_if(|(working, _)| working == key);
+        match done {
+            Done::Stored(key) => {
+                self.declined = None;
+                self.feed(EdgeEvent::Stored(key))
+            }
+            Done::Failed(key, failure) => {
+                let reason = failure.reason;
+                self.traces.drop(&key);
+                self.explain(&key, failure);
+                self.feed(EdgeEvent::Failed(key, reason))
+            }
+            Done::Cancelled(key) => {
+                self.traces.drop(&key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Stops the work in progress.
+    pub(super) fn cancel(&mut self) {
+        if let Some((_, cancelled)) = &self.working {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> Millis {
+        self.parts.clock.now_ms()
+    }
+
+    fn on_message(&mut self, message: &Message) -> Result<(), LedgerError> {
+        let now = self.now();
+        match self.door.read(&message.topic, &message.payload) {
+            Ok(incoming) => self.on_incoming(incoming, message, now),
+            Err(refusal) => {
+                let digest = Digest::of(&message.payload);
+                // What the broker repeats at every connect is told once.
+                let again = self.refused.replace(digest) == Some(digest);
+                match refusal.is_worth_a_warning() && !again {
+                    true => tracing::warn!("{refusal} (on {})", message.topic),
+                    false => tracing::debug!("{refusal} (on {})", message.topic),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn on_incoming(
+        &mut self,
+        incoming: Incoming,
+        message: &Message,
+        now: Millis,
+    ) -> Result<(), LedgerError> {
+        match incoming {
+            Incoming::Plan(plan) => self.feed(EdgeEvent::Plan(plan)),
+            Incoming::PlanCleared(job) => {
+                if self.fetching.take_if(|plan| plan.key.job == job).is_some() {
+                    self.parts.downloads.stop();
+                }
+                self.feed(EdgeEvent::PlanCleared(job))
+            }
+            Incoming::Fog(member) => {
+                tracing::debug!("the region's fog is {member}");
+                Ok(())
+            }
+            Incoming::Welcome(welcome) => self.on_welcome(&welcome),
+            Incoming::Receipt(receipt) => self.on_receipt(receipt),
+            Incoming::Settled(settled) => {
+                self.feed(EdgeEvent::Settled(settled.key.round, settled.outcome))
+            }
+            Incoming::Manifest(manifest) => {
+                let taken = self.parts.downloads.on_manifest(manifest, now);
+                self.on_object(taken)
+            }
+            Incoming::Chunk(name) => {
+                let taken = self.parts.downloads.on_chunk(&name, &message.payload, now);
+                self.on_object(taken)
+            }
+            Incoming::Want(want) => {
+                let key = lock(&self.parts.ledger).find(&want.digest).cloned();
+                match key {
+                    Some(key) => self.send(&key, Some(want)),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn on_object(&mut self, taken: Result<(), String>) -> Result<(), LedgerError> {
+        if let Err(why) = taken {
+            tracing::warn!("{why}");
+        }
+        self.start_when_ready()
+    }
+
+    fn on_welcome(&mut self, welcome: &Welcome) -> Result<(), LedgerError> {
+        if !VersionRange::SPOKEN.contains(welcome.version) {
+            tracing::warn!(
+                "the fog speaks protocol version {} and this agent {} to {}: update the older side",
+                welcome.version,
+                VersionRange::SPOKEN.min,
+                VersionRange::SPOKEN.max
+            );
+        }
+        let offset_us = welcome.fog_time_us.saturating_sub(wall_us_signed());
+        if offset_us.saturating_abs() > CLOCK_OFFSET_SHOWN_US {
+            tracing::warn!(
+                "this device's clock is {:.1} s off the fog's: rounds do not mind, logs do",
+                offset_us as f64 / 1e6
+            );
+        }
+        let answers = welcome.answers.iter().cloned();
+        let answers = answers.map(|(key, answer)| (key.round, answer_of(answer)));
+        self.feed(EdgeEvent::Welcome(answers.collect()))
+    }
+
+    fn on_receipt(&mut self, receipt: Receipt) -> Result<(), LedgerError> {
+        let key = receipt.key.round;
+        let held = lock(&self.parts.ledger).digest(&key);
+        let admission = match receipt.admission {
+            _ if held.is_none() => return Ok(()),
+            admission if held == Some(receipt.digest) => admission,
+            Admission::Admitted => {
+                tracing::warn!("{}: the fog has admitted other bytes", say::place(&key));
+                Admission::Rejected(Reason::Duplicate)
+            }
+            Admission::Rejected(reason) => {
+                tracing::warn!(
+                    "{}: the fog refused other bytes that came under this device's name: {reason}",
+                    say::place(&key)
+                );
+                return Ok(());
+            }
+        };
+        match admission {
+            Admission::Admitted => tracing::info!("{}: admitted", say::place(&key)),
+            Admission::Rejected(reason) => {
+                tracing::warn!("{}: rejected: {reason}", say::place(&key));
+            }
+        }
+        if let Some(batch) = self.traces.answered(&key) {
+            self.say(Up::Spans, &batch, Some(&key));
+        }
+        self.feed(EdgeEvent::Receipt(key, admission))
+    }
+
+    /// Lets the state machine decide, and does what it says, in order.
+    fn feed(&mut self, event: EdgeEvent) -> Result<(), LedgerError> {
+        let now = self.now();
+        for effect in self.round.handle(event, now) {
+            self.carry_out(effect)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effect: EdgeEffect) -> Result<(), LedgerError> {
+        match effect {
+            EdgeEffect::Hello(outstanding) => {
+                self.hello(outstanding);
+                Ok(())
+            }
+            EdgeEffect::SaveEpoch(epoch) => on_disk(|| lock(&self.parts.ledger).save_epoch(epoch)),
+            EdgeEffect::Fetch(plan) => self.fetch(plan),
+            EdgeEffect::Work(plan) => {
+                self.work(plan);
+                Ok(())
+            }
+            EdgeEffect::Cancel(key) => {
+                self.fetching.take_if(|plan| plan.key == key);
+                if self
+                    .working
+                    .as_ref()
+                    .is_some_and(|(working, _)| *working == key)
+                {
+                    self.cancel();
+                }
+                Ok(())
+            }
+            EdgeEffect::Send(key) => self.send(&key, None),
+            EdgeEffect::Decline(key, reason) => {
+                self.decline(&key, reason);
+                Ok(())
+            }
+            EdgeEffect::Forget(key, outcome) => self.forget(&key, outcome),
+            EdgeEffect::StalePlan(key, epoch) => {
+                tracing::warn!(
+                    "{}: its plan is of a root that was replaced: epoch {epoch} was seen",
+                    say::place(&key)
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn hello(&mut self, outstanding: Vec<RoundKey>) {
+        let key = |round| ContributionKey {
+            round,
+            device: self.parts.identity.device.clone(),
+        };
+        let hello = Hello {
+            versions: VersionRange::SPOKEN,
+            agent: cut(env!("CARGO_PKG_VERSION"), VERSION_TEXT_BYTES_MAX),
+            runtime: cut(&self.parts.runtime, VERSION_TEXT_BYTES_MAX),
+            outstanding: outstanding
+                .into_iter()
+                .take(OUTSTANDING_MAX)
+                .map(key)
+                .collect(),
+            epoch: epoch(&self.parts.ledger),
+            wants: self.parts.downloads.missing(),
+        };
+        self.say(Up::Hello, &hello, None);
+    }
+
+    fn beat(&mut self) {
+        if !self.connected {
+            return;
+        }
+        let beat = Beat {
+            sent_us: wall_us_signed(),
+            working_on: self.round.working_on().cloned(),
+            outstanding: u32::try_from(self.round.outstanding().len()).unwrap_or(u32::MAX),
+            declining: self.declined.as_ref().map(|(_, failure)| failure.reason),
+        };
+        self.say(Up::Beat, &beat, None);
+    }
+
+    fn ask(&mut self, now: Millis) {
+        let wants: Vec<Want> = self.parts.downloads.due(now);
+        for want in wants {
+            tracing::debug!("asking for object {}", want.digest.short());
+            self.say(Up::Want, &want, None);
+        }
+    }
+
+    fn fetch(&mut self, plan: Box<RoundPlan>) -> Result<(), LedgerError> {
+        if let Some(trace) = self.traces.begin(&plan.key) {
+            lock(&trace).begin(DevicePhase::Download);
+        }
+        let now = self.now();
+        self.parts.downloads.want(&plan, now);
+        self.fetching = Some(plan);
+        self.start_when_ready()
+    }
+
+    fn start_when_ready(&mut self) -> Result<(), LedgerError> {
+        let ready = self.parts.downloads.is_ready();
+        let Some(plan) = self.fetching.take_if(|_| ready) else {
+            return Ok(());
+        };
+        if let Some(trace) = self.traces.get(&plan.key) {
+            let (bytes, chunks) = self.parts.downloads.arrived();
+            let mut trace = lock(&trace);
+            trace.attr(attr::BYTES, bytes);
+            trace.attr(attr::CHUNKS, chunks);
+            trace.end();
+        }
+        self.feed(EdgeEvent::ObjectsReady(plan.key))
+    }
+
+    fn work(&mut self, plan: Box<RoundPlan>) {
+        let Some(objects) = self.parts.downloads.objects(&plan) else {
+            return;
+        };
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.working = Some((plan.key.clone(), cancelled.clone()));
+        let task = Task {
+            trace: self.traces.get(&plan.key),
+            plan,
+            objects,
+            cancelled,
+        };
+        let (worker, results) = (self.parts.worker.clone(), self.parts.results.clone());
+        tokio::task::spawn_blocking(move || {
+            // Nobody listens when the process ends: what was stored is found at the next start.
+            let _ = results.blocking_send(worker.perform(&task));
+        });
+    }
+
+    fn send(&mut self, key: &RoundKey, want: Option<Want>) -> Result<(), LedgerError> {
+        let ledger = self.parts.ledger.clone();
+        let Some(sealed) = on_disk(|| lock(&ledger).sealed(key))? else {
+            return Ok(());
+        };
+        let chunks = sealed.len().div_ceil(CHUNK_BYTES_MAX);
+        self.traces.sending(key, sealed.len(), chunks);
+        self.parts.uplink.transfer(Transfer {
+            key: key.clone(),
+            sealed,
+            want,
+        });
+        Ok(())
+    }
+
+    /// Explains a failure once; the same one in the next phase gets a short line.
+    fn explain(&mut self, key: &RoundKey, failure: Failure) {
+        let known = self
+            .declined
+            .as_ref()
+            .is_some_and(|(_, before)| *before == failure);
+        match known {
+            true => tracing::warn!("{}: declined again: {}", say::place(key), failure.reason),
+            false => tracing::warn!(
+                "{}: declined: {}: {failure}",
+                say::place(key),
+                failure.reason
+            ),
+        }
+        self.declined = Some((key.clone(), failure));
+    }
+
+    fn decline(&mut self, key: &RoundKey, reason: Reason) {
+        let explained = self.declined.as_ref().filter(|(of, _)| of == key);
+        let detail = explained.map_or_else(String::new, |(_, failure)| failure.detail.clone());
+        let decline = Decline {
+            key: key.clone(),
+            reason,
+            detail: cut(&detail, DETAIL_BYTES_MAX),
+        };
+        self.say(Up::Decline, &decline, Some(key));
+    }
+
+    fn forget(&mut self, key: &RoundKey, outcome: Outcome) -> Result<(), LedgerError> {
+        match outcome {
+            Outcome::Counted => tracing::info!("{}: counted", say::place(key)),
+            Outcome::Excluded(reason) => {
+                tracing::warn!("{}: not counted: {reason}", say::place(key));
+            }
+        }
+        self.traces.drop(key);
+        let last = self.round.last().cloned();
+        on_disk(|| lock(&self.parts.ledger).forget(key, outcome, last.as_ref()))
+    }
+
+    /// Signs a control message and sends it, best effort.
+    fn say<B: Body>(&self, up: Up, body: &B, round: Option<&RoundKey>) {
+        let about = About {
+            round,
+            epoch: epoch(&self.parts.ledger),
+            trace: None,
+        };
+        match self.parts.identity.seal(body, &about) {
+            Ok(bytes) => self.parts.uplink.control(up, bytes),
+            Err(error) => tracing::error!("{up:?} cannot be signed: {error}"),
+        }
+    }
+}
+
+/// Waits for the disk without holding up the other tasks of this thread.
+fn on_disk<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+fn wall_us_signed() -> i64 {
+    i64::try_from(wall_us()).unwrap_or(i64::MAX)
+}
+
+/// The first bytes of a text, cut between characters.
+fn cut(text: &str, bytes_max: usize) -> String {
+    let end = (0..=bytes_max.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+fn answer_of(answer: fl_wire::Answer) -> fl_round::Answer {
+    match answer {
+        fl_wire::Answer::Admitted => fl_round::Answer::Admitted,
+        fl_wire::Answer::Rejected(reason) => fl_round::Answer::Rejected(reason),
+        fl_wire::Answer::Settled(outcome) => fl_round::Answer::Settled(outcome),
+        fl_wire::Answer::SendAgain => fl_round::Answer::SendAgain,
+        fl_wire::Answer::Unknown => fl_round::Answer::Unknown,
+    }
+}

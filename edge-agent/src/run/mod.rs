@@ -1,0 +1,136 @@
+//! The shell around [`fl_round::EdgeRound`]: a broker session, a bench that works, a ledger on disk.
+//!
+//! ```text
+//!  broker ─► door ─► Agent (EdgeRound) ─► uplink ─► broker
+//!                      │        ▲
+//!                      └► worker ─► ledger
+//! ```
+//!
+//! One loop owns the state machine and feeds it one event at a time. Work is done on a thread of its
+//! own and reports back through a bounded queue.
+
+mod agent;
+mod door;
+mod downloads;
+mod identity;
+#[cfg(test)]
+pub(crate) mod sample;
+mod traces;
+mod uplink;
+mod worker;
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use fl_runtime::clock::Clock;
+use fl_runtime::keys;
+use fl_runtime::mqtt::{MqttServer, Presence, SessionOptions, open};
+use fl_runtime::shutdown::Shutdown;
+use fl_runtime::store::{HomeLock, ObjectCache};
+use fl_wire::topics::{OFFLINE, ONLINE, Topic, device_subscriptions};
+use tokio::sync::mpsc;
+
+use crate::ledger::Ledger;
+use crate::settings::Home;
+use agent::{Agent, Parts};
+use downloads::Downloads;
+use identity::Identity;
+use uplink::Uplink;
+use worker::Worker;
+
+/// Results of work that may wait to be taken; there is one task at a time, and one that was cancelled.
+const RESULTS_MAX: usize = 8;
+
+/// Folder of fetched objects in a home.
+const OBJECTS_FOLDER: &str = "objects";
+
+/// Takes part in rounds until it is asked to end.
+///
+/// # Errors
+/// What keeps the process from going on: settings, key, runtime, ledger. A broker that is away, data or
+/// a model that cannot be used do not: they are logged, and the fog hears of them.
+pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
+    let _lock = HomeLock::acquire(&home.folder)?;
+    let key = keys::load(&home.key_file())?;
+    onnx_train::init_runtime(home.onnxruntime().as_deref())?;
+    let server = MqttServer::new(&home.settings.broker, &home.folder)?;
+    let settings = &home.settings;
+    let ledger = Ledger::open(&home.folder, settings.outbox.bytes_max)?;
+    let cache_bytes_max = settings.cache.bytes_max;
+    let cache = ObjectCache::open(&home.folder.join(OBJECTS_FOLDER), cache_bytes_max)?;
+    if !home.data_file.is_file() {
+        tracing::warn!(
+            "data file {} does not exist yet: rounds are declined until it does",
+            home.data_file.display()
+        );
+    }
+    let identity = Arc::new(Identity {
+        device: home.device.clone(),
+        region: home.region.clone(),
+        key,
+    });
+    let options = SessionOptions {
+        client_id: home.device.to_string(),
+        subscriptions: device_subscriptions(&home.region, &home.device).to_vec(),
+        presence: Some(Presence {
+            topic: Topic::presence(&home.region, &home.device).to_string(),
+            online: ONLINE.to_vec(),
+            offline: OFFLINE.to_vec(),
+        }),
+    };
+    tracing::info!(
+        "{} of region {}: {} contributions wait in the outbox, epoch {}",
+        home.device,
+        home.region,
+        ledger.outstanding().len(),
+        ledger.epoch()
+    );
+    let (session, mut events) = open(server, options);
+    let (results, mut finished) = mpsc::channel(RESULTS_MAX);
+    let ledger = Arc::new(Mutex::new(ledger));
+    let clock = Clock::start();
+    let mut agent = Agent::new(Parts {
+        uplink: Uplink::start(&session, &identity),
+        downloads: Downloads::new(cache, cache_bytes_max, settings.timing.want_ms),
+        worker: Arc::new(Worker::new(
+            identity.clone(),
+            ledger.clone(),
+            home.data_file.clone(),
+            home.split.clone(),
+        )),
+        runtime: runtime_text(&home),
+        timing: settings.timing.clone(),
+        root_key: home.root_key,
+        identity,
+        ledger,
+        results,
+        clock,
+    });
+    let result = loop {
+        let step = tokio::select! {
+            () = shutdown.requested() => break Ok(()),
+            event = events.next() => match event {
+                Some(event) => agent.on_session(event),
+                None => break Ok(()),
+            },
+            Some(done) = finished.recv() => agent.on_done(done),
+            () = clock.sleep_until_ms(agent.next_wake()) => agent.on_wake(),
+        };
+        if let Err(error) = step {
+            break Err(error).context("the ledger cannot be kept");
+        }
+    };
+    agent.cancel();
+    session.close().await;
+    result
+}
+
+/// What the fog shows of the runtime: the name of its library.
+fn runtime_text(home: &Home) -> String {
+    let named = home
+        .onnxruntime()
+        .or_else(|| std::env::var_os(onnx_train::RUNTIME_PATH_VARIABLE).map(Into::into));
+    let name = named.as_deref().and_then(|path| path.file_name());
+    let name = name.map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_default()
+}

@@ -1,0 +1,385 @@
+//! Makes contributions, one at a time, away from the loop that talks.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use fl_model::{
+    Contribution, ContributionKey, DataSpec, Epoch, JobId, Payload, Reason, RoundKey, RoundPlan,
+    Split, TrainWork, Work,
+};
+use fl_telemetry::{DevicePhase, DeviceTrace, attr};
+use fl_wire::{Encoded as _, ParameterObject};
+
+use super::downloads::Objects;
+use super::identity::{About, Identity};
+use crate::data::{self, LocalData};
+use crate::ledger::{Ledger, LedgerError, Snapshot, Update};
+use crate::say;
+use crate::work::{Failure, View, Workshop, counters, protect, statistics, training_seed};
+
+/// The device's spans of a phase, while they grow.
+pub(crate) type SharedTrace = Arc<Mutex<DeviceTrace>>;
+
+/// Nothing is left half done by a panic that could poison it: each change is one assignment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A phase's work, with all it needs.
+pub(crate) struct Task {
+    /// What is asked.
+    pub(crate) plan: Box<RoundPlan>,
+    /// The plan's model and parameters.
+    pub(crate) objects: Objects,
+    /// Set when it is not wanted any more.
+    pub(crate) cancelled: Arc<AtomicBool>,
+    /// Where its spans go, where they are kept.
+    pub(crate) trace: Option<SharedTrace>,
+}
+
+/// What became of a task.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// Its contribution is stored durably.
+    Stored(RoundKey),
+    /// There is none.
+    Failed(RoundKey, Failure),
+    /// It was not wanted any more.
+    Cancelled(RoundKey),
+}
+
+/// The device's bench: data, sessions and ledger.
+pub(crate) struct Worker {
+    identity: Arc<Identity>,
+    ledger: Arc<Mutex<Ledger>>,
+    data_file: PathBuf,
+    split: Option<Split>,
+    bench: Mutex<Bench>,
+}
+
+#[derive(Default)]
+struct Bench {
+    workshop: Workshop,
+    data: Option<HeldData>,
+}
+
+/// The rows of a round; they stay the same until the next.
+struct HeldData {
+    job: JobId,
+    round: u32,
+    spec: DataSpec,
+    stamp: Option<Stamp>,
+    data: Arc<LocalData>,
+}
+
+/// What changes when a file does.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: (u64, u64),
+    bytes: u64,
+    modified_ns: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: (metadata.dev(), metadata.ino()),
+            bytes: metadata.len(),
+            modified_ns: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+enum Stop {
+    Failed(Failure),
+    Cancelled,
+}
+
+impl<E: Into<Failure>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Failed(error.into())
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        Failure::new(
+            Reason::Quota,
+            format!("this device cannot store its contribution: {error}"),
+        )
+    }
+}
+
+impl Worker {
+    /// A bench without anything on it.
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        ledger: Arc<Mutex<Ledger>>,
+        data_file: PathBuf,
+        split: Option<Split>,
+    ) -> Self {
+        Self {
+            identity,
+            ledger,
+            data_file,
+            split,
+            bench: Mutex::default(),
+        }
+    }
+
+    /// Makes a contribution and stores it. Blocks for as long as that takes, and until the task before
+    /// has ended.
+    pub(crate) fn perform(&self, task: &Task) -> Done {
+        let key = task.plan.key.clone();
+        let mut bench = lock(&self.bench);
+        match self.make(&mut bench, task) {
+            Ok(()) => Done::Stored(key),
+            Err(Stop::Failed(failure)) => Done::Failed(key, failure),
+            Err(Stop::Cancelled) => Done::Cancelled(key),
+        }
+    }
+
+    fn make(&self, bench: &mut Bench, task: &Task) -> Result<(), Stop> {
+        let plan = &*task.plan;
+        task.check_wanted()?;
+        task.begin(match plan.work {
+            Work::Statistics => DevicePhase::Statistics,
+            Work::Train(_) => DevicePhase::Train,
+            Work::Evaluate(_) => DevicePhase::Evaluate,
+        });
+        let data = self.data(bench, plan)?;
+        task.check_wanted()?;
+        match &plan.work {
+            Work::Statistics => {
+                let began = Instant::now();
+                let of = statistics(&plan.data.inputs, &data.train)?;
+                task.attribute(|trace| trace.attr(attr::EXAMPLES, of.rows));
+                tracing::info!(
+                    "{}: counted {} rows in {}",
+                    say::place(&plan.key),
+                    of.rows,
+                    say::seconds(began.elapsed())
+                );
+                self.store(task, Payload::Statistics(of), None)
+            }
+            Work::Train(work) => self.train(bench, task, work, &data),
+            Work::Evaluate(work) => {
+                let began = Instant::now();
+                let view = View {
+                    inputs: &plan.data.inputs,
+                    normalization: &work.normalization,
+                    loss: work.loss,
+                };
+                let parameters = task.parameters()?;
+                let model = &task.objects.model;
+                let evaluation =
+                    bench
+                        .workshop
+                        .evaluate(model, view, &data.test, &parameters.tensors)?;
+                let counters = counters(&evaluation)?;
+                tracing::info!(
+                    "{}: tested {} rows in {}, {}",
+                    say::place(&plan.key),
+                    counters.examples,
+                    say::seconds(began.elapsed()),
+                    say::scores(evaluation.loss(), evaluation.accuracy())
+                );
+                self.store(task, Payload::Evaluation(counters), None)
+            }
+        }
+    }
+
+    fn train(
+        &self,
+        bench: &mut Bench,
+        task: &Task,
+        work: &TrainWork,
+        data: &LocalData,
+    ) -> Result<(), Stop> {
+        let (plan, key) = (&*task.plan, &task.plan.key);
+        let examples = data.train.len() as u64;
+        crate::work::check_weight(work, examples)?;
+        let view = View {
+            inputs: &plan.data.inputs,
+            normalization: &work.normalization,
+            loss: work.training.loss,
+        };
+        let seed = training_seed(&key.job, key.round, &self.identity.device, work.seed);
+        let base = task.parameters()?;
+        let began = Instant::now();
+        let model = &task.objects.model;
+        let trained = bench.workshop.train(
+            model,
+            &work.training,
+            view,
+            &data.train,
+            &base.tensors,
+            seed,
+        )?;
+        tracing::info!(
+            "{}: trained {examples} rows in {}, loss {:.4}",
+            say::place(key),
+            say::seconds(began.elapsed()),
+            trained.loss
+        );
+        task.attribute(|trace| {
+            trace.attr(attr::EXAMPLES, examples);
+            trace.attr(attr::EPOCHS, work.training.local_epochs);
+            trace.attr(attr::LOSS, trained.loss);
+        });
+        task.check_wanted()?;
+        task.begin(DevicePhase::Protect);
+        // One hold from reading the residual to storing what takes it: an outcome may come meanwhile.
+        let mut ledger = lock(&self.ledger);
+        let residual = ledger.residual(&key.job, &plan.model.digest);
+        let protected = protect(work, &base.tensors, &trained, residual)?;
+        task.attribute(|trace| {
+            trace.attr(attr::NORM, protected.norm);
+            trace.attr(attr::NORM_LIMIT, work.clip_norm);
+        });
+        let payload = Payload::Update {
+            update: protected.update,
+            metrics: protected.metrics,
+        };
+        let update = Update {
+            model: plan.model.digest,
+            grid: work.grid.clone(),
+            coordinates: protected.coordinates,
+        };
+        self.store_in(&mut ledger, task, payload, Some(update))
+    }
+
+    fn store(&self, task: &Task, payload: Payload, update: Option<Update>) -> Result<(), Stop> {
+        task.check_wanted()?;
+        task.begin(DevicePhase::Protect);
+        self.store_in(&mut lock(&self.ledger), task, payload, update)
+    }
+
+    fn store_in(
+        &self,
+        ledger: &mut Ledger,
+        task: &Task,
+        payload: Payload,
+        update: Option<Update>,
+    ) -> Result<(), Stop> {
+        let plan = &*task.plan;
+        let contribution = Contribution {
+            key: ContributionKey {
+                round: plan.key.clone(),
+                device: self.identity.device.clone(),
+            },
+            payload,
+        };
+        let about = About {
+            round: Some(&plan.key),
+            epoch: plan.epoch,
+            trace: Some(self.identity.device_span(&plan.trace)),
+        };
+        let sealed = self.identity.seal(&contribution, &about);
+        let sealed = sealed.map_err(|error| Failure::new(Reason::Oversized, error))?;
+        ledger
+            .store(&plan.key, sealed, update)
+            .map_err(Failure::from)?;
+        task.end();
+        Ok(())
+    }
+
+    /// The rows of the plan's round: read once, when the round begins here.
+    fn data(&self, bench: &mut Bench, plan: &RoundPlan) -> Result<Arc<LocalData>, Failure> {
+        let (job, round) = (&plan.key.job, plan.key.round.0);
+        let metadata = std::fs::metadata(&self.data_file).ok();
+        let stamp = metadata.as_ref().map(Stamp::of);
+        let kept = bench.data.take().filter(|held| held.spec == plan.data);
+        let of_round = |held: &HeldData| held.job == *job && held.round == round;
+        let kept = kept.filter(|held| of_round(held) || (stamp.is_some() && held.stamp == stamp));
+        let data = match kept {
+            Some(held) => {
+                let same_round = of_round(&held);
+                let data = held.data.clone();
+                bench.data = Some(HeldData {
+                    job: job.clone(),
+                    round,
+                    ..held
+                });
+                if same_round {
+                    return Ok(data);
+                }
+                data
+            }
+            None => {
+                let data = Arc::new(data::load(
+                    &self.data_file,
+                    &plan.data,
+                    self.split.as_ref(),
+                )?);
+                tracing::info!("{}", say::rows(&self.data_file, &data));
+                bench.data = Some(HeldData {
+                    job: job.clone(),
+                    round,
+                    spec: plan.data.clone(),
+                    stamp,
+                    data: data.clone(),
+                });
+                data
+            }
+        };
+        self.note_snapshot(job, round, &data)?;
+        Ok(data)
+    }
+
+    /// A restart in the middle of a round finds the data file as it is now, and says so.
+    fn note_snapshot(&self, job: &JobId, round: u32, data: &LocalData) -> Result<(), Failure> {
+        let mut ledger = lock(&self.ledger);
+        let now = Snapshot::new(job, round, &data.digest);
+        match ledger.snapshot(job, round) {
+            Some(before) if *before == now => Ok(()),
+            before => {
+                if before.is_some() {
+                    tracing::warn!(
+                        "{} has changed since round {round} began and this agent was started again: \
+                         the round goes on with the new rows",
+                        self.data_file.display()
+                    );
+                }
+                Ok(ledger.save_snapshot(now)?)
+            }
+        }
+    }
+}
+
+impl Task {
+    fn check_wanted(&self) -> Result<(), Stop> {
+        match self.cancelled.load(Ordering::Relaxed) {
+            true => Err(Stop::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    fn parameters(&self) -> Result<ParameterObject, Failure> {
+        let object = ParameterObject::decode(&self.objects.parameters);
+        object.map_err(|error| Failure::new(Reason::ModelUnusable, error))
+    }
+
+    fn begin(&self, phase: DevicePhase) {
+        self.attribute(|trace| trace.begin(phase));
+    }
+
+    fn end(&self) {
+        self.attribute(DeviceTrace::end);
+    }
+
+    fn attribute(&self, change: impl FnOnce(&mut DeviceTrace)) {
+        if let Some(trace) = &self.trace {
+            change(&mut lock(trace));
+        }
+    }
+}
+
+/// The epoch under which messages outside of a plan go.
+pub(crate) fn epoch(ledger: &Mutex<Ledger>) -> Epoch {
+    lock(ledger).epoch()
+}
