@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use toml_edit::{DocumentMut, Item, value};
+use toml_edit::{DocumentMut, Item, Value};
+
+use super::programs::put;
 
 /// A job file, its comments kept.
 #[derive(Debug, Clone)]
@@ -80,19 +82,23 @@ impl Job {
     /// Trains this many rounds instead.
     pub fn set_rounds(&mut self, rounds: u32) {
         self.rounds = rounds;
-        self.document["rounds"] = value(i64::from(rounds));
+        self.put("rounds", i64::from(rounds));
     }
 
     /// Takes another seed.
     pub fn set_seed(&mut self, seed: u32) {
         self.seed = u64::from(seed);
-        self.document["seed"] = value(i64::from(seed));
+        self.put("seed", i64::from(seed));
     }
 
     /// Needs this many contributions instead.
     pub fn set_quorum(&mut self, quorum: u32) {
         self.quorum = quorum as usize;
-        self.document["quorum"] = value(i64::from(quorum));
+        self.put("quorum", i64::from(quorum));
+    }
+
+    fn put(&mut self, key: &str, value: i64) {
+        put(self.document.as_table_mut(), key, Value::from(value));
     }
 
     /// Writes it with what was changed.

@@ -116,10 +116,22 @@ pub fn set_in_file(
                 .as_table_mut()
                 .with_context(|| format!("{}: {section} is no section", path.display()))?;
         }
-        table[key] = Item::Value(value);
+        put(table, key, value);
     }
     fs::write(path, document.to_string())
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Sets a key and keeps the comment behind it.
+pub(super) fn put(table: &mut Table, key: &str, value: Value) {
+    match table.get_mut(key) {
+        Some(Item::Value(old)) => {
+            let decor = old.decor().clone();
+            *old = value;
+            *old.decor_mut() = decor;
+        }
+        _ => table[key] = Item::Value(value),
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
 //! `traces.json`: every process's spans in one file that Jaeger's upload page accepts.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 /// The file that every exporting process keeps in its home: an OTLP JSON export per line.
 const SPANS_FILE: &str = "spans.jsonl";
 
 /// What went into the merged file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Merged {
     /// Files that were read.
     pub files: usize,
@@ -22,21 +23,21 @@ pub struct Merged {
     pub broken_lines: usize,
 }
 
-/// An export request, its parts kept as they are.
-#[derive(serde::Deserialize)]
+/// An export request, its resources kept as they are.
+#[derive(Deserialize)]
 struct Export {
     #[serde(rename = "resourceSpans")]
-    resource_spans: Vec<Box<RawValue>>,
+    resource_spans: Vec<Value>,
 }
 
 /// Writes the spans of every home folder below `homes` to `out` as one OTLP JSON object.
+///
+/// A process that was killed and started again may tell a span twice, under the same ids: the first
+/// telling stays, or Jaeger would show two.
 pub fn merge_traces(homes: &Path, out: &Path) -> Result<Merged> {
     let unwritable = || format!("cannot write {}", out.display());
-    let mut merged = Merged {
-        files: 0,
-        spans: 0,
-        broken_lines: 0,
-    };
+    let mut merged = Merged::default();
+    let mut seen = BTreeSet::new();
     let mut writer = BufWriter::new(File::create(out).with_context(unwritable)?);
     writer
         .write_all(b"{\"resourceSpans\":[")
@@ -54,16 +55,31 @@ pub fn merge_traces(homes: &Path, out: &Path) -> Result<Merged> {
                 merged.broken_lines += 1;
                 continue;
             };
-            for part in export.resource_spans {
-                merged.spans += count_spans(part.get());
-                write!(writer, "{separator}\n{part}").with_context(unwritable)?;
-                separator = ",";
+            for mut group in export.resource_spans {
+                let kept = keep_new(&mut group, &mut seen);
+                if kept > 0 {
+                    merged.spans += kept;
+                    write!(writer, "{separator}\n{group}").with_context(unwritable)?;
+                    separator = ",";
+                }
             }
         }
     }
     writer.write_all(b"\n]}\n").with_context(unwritable)?;
     writer.flush().with_context(unwritable)?;
     Ok(merged)
+}
+
+/// Takes the spans out of a group that were seen before, and gives the number of those left.
+fn keep_new(group: &mut Value, seen: &mut BTreeSet<(String, String)>) -> usize {
+    let id = |span: &Value, key: &str| span[key].as_str().unwrap_or_default().to_owned();
+    let mut kept = 0;
+    let scopes = group["scopeSpans"].as_array_mut().into_iter().flatten();
+    for spans in scopes.filter_map(|scope| scope["spans"].as_array_mut()) {
+        spans.retain(|span| seen.insert((id(span, "traceId"), id(span, "spanId"))));
+        kept += spans.len();
+    }
+    kept
 }
 
 fn span_files(homes: &Path) -> Result<Vec<PathBuf>> {
@@ -79,15 +95,6 @@ fn span_files(homes: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn count_spans(resource_spans: &str) -> usize {
-    let parsed: Value = serde_json::from_str(resource_spans).unwrap_or_default();
-    let scopes = parsed["scopeSpans"].as_array().into_iter().flatten();
-    scopes
-        .filter_map(|scope| scope["spans"].as_array())
-        .map(Vec::len)
-        .sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,14 +106,14 @@ mod tests {
         let export = |names: &[&str]| {
             let spans: Vec<Value> = names
                 .iter()
-                .map(|name| serde_json::json!({"name": name}))
+                .map(|name| serde_json::json!({"traceId": "t", "spanId": name}))
                 .collect();
             serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string()
         };
         for (home, text) in [
             (
                 "root",
-                format!("{}\n{}\n", export(&["a", "b"]), export(&["c"])),
+                format!("{}\n{}\n", export(&["a", "b"]), export(&["b", "c"])),
             ),
             ("fog", format!("{}\n{{\"resourceSp", export(&["d"]))),
         ] {
