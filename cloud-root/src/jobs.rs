@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::home::{Home, root_name};
 use crate::job_view::{self, JobEvent, JobView, RoundView};
-use crate::models::{ModelStore, starting_parameters};
+use crate::models::ModelStore;
 use crate::publish::Voice;
 use crate::roster::RosterFile;
 use crate::runner::Command;
@@ -263,7 +263,7 @@ pub(crate) async fn submit(office: &Office, text: &str, place: &str) -> anyhow::
     let model = ModelStore::of(&office.home).load(&spec.model)?;
     onnx_train::check_model(&model, &spec.training, &spec.data.inputs)
         .with_context(|| format!("model {} does not fit job {job}", spec.model))?;
-    let tensors = starting_parameters(&model, spec.randomize, spec.seed)?;
+    let tensors = onnx_train::starting_parameters(&model, spec.randomize, spec.seed)?;
     let layout = onnx_train::parameter_layout(&model)?;
     let parameters = ParameterObject {
         names: layout.iter().map(|info| info.name.clone()).collect(),

@@ -2,9 +2,7 @@
 
 use anyhow::Context as _;
 use fl_aggregate::{Moments, ServerStep};
-use fl_model::{
-    Feature, FeatureSpec, FixedPoint, JobSpec, ObjectRef, PhaseResult, Sum, UpdateSum, Work,
-};
+use fl_model::{FixedPoint, JobSpec, ObjectRef, PhaseResult, Sum, UpdateSum, Work};
 use fl_round::MergeInput;
 use fl_wire::{Encoded as _, MomentsObject, ParameterObject};
 
@@ -30,7 +28,7 @@ pub(crate) fn merge(
     Ok(match &input.sum {
         Sum::Statistics(statistics) => plain(PhaseResult::Statistics {
             rows: statistics.rows,
-            normalization: statistics.normalization(&one_hot(&spec.data.inputs)),
+            normalization: statistics.normalization(&spec.data.inputs.one_hot()),
         }),
         Sum::Evaluation(counters) => plain(PhaseResult::Evaluate(counters.clone())),
         Sum::Update(sum) => {
@@ -38,15 +36,6 @@ pub(crate) fn merge(
             step(spec, input, sum, parameters, moments)?
         }
     })
-}
-
-/// Which encoded columns are one of a category's.
-fn one_hot(inputs: &FeatureSpec) -> Vec<bool> {
-    let columns = |feature: &Feature| {
-        let hot = matches!(feature, Feature::Categorical { .. });
-        std::iter::repeat_n(hot, feature.encoded_width())
-    };
-    inputs.features.iter().flat_map(columns).collect()
 }
 
 fn step(

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use fl_runtime::store::{Access, write_atomic};
-use onnx_train::{initial_parameters, parameter_layout};
-use rand::{RngExt as _, SeedableRng as _};
+use onnx_train::parameter_layout;
 
 use crate::home::Home;
 
@@ -159,31 +158,4 @@ impl std::fmt::Display for ModelSummary {
         }
         Ok(())
     }
-}
-
-/// The parameters that a job starts from: those in the model, or drawn by the seed.
-///
-/// Drawn weights are uniform within ±√(6 / (fan in + fan out)) (Glorot and Bengio 2010, equation 16)
-/// for tensors of two or more dimensions; the others stay as the model has them.
-pub fn starting_parameters(
-    model: &[u8],
-    randomize: bool,
-    seed: u64,
-) -> anyhow::Result<Vec<Vec<f32>>> {
-    let mut parameters = initial_parameters(model)?;
-    if !randomize {
-        return Ok(parameters);
-    }
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    for (info, values) in parameter_layout(model)?.iter().zip(&mut parameters) {
-        let [rows, columns, rest @ ..] = &info.shape[..] else {
-            continue;
-        };
-        let field: u64 = rest.iter().product();
-        let limit = (6.0 / ((rows + columns) * field) as f64).sqrt() as f32;
-        values
-            .iter_mut()
-            .for_each(|value| *value = random.random_range(-limit..=limit));
-    }
-    Ok(parameters)
 }

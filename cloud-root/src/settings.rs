@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::home::Home;
 
 /// Before the names of environment variables that override the file: `FL_ROOT__NATS__URL`.
-pub const ENVIRONMENT_PREFIX: &str = "FL_ROOT";
+pub(crate) const ENVIRONMENT_PREFIX: &str = "FL_ROOT";
 
 /// Everything that a root can be told.
 #[derive(Debug, Clone, Deserialize)]
