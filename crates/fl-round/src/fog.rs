@@ -247,9 +247,9 @@ impl FogRound {
         self.presence.is_online(device)
     }
 
-    /// SHA-256 of the contribution of a device that is in the open phase's sum.
-    pub fn admitted(&self, device: &DeviceId) -> Option<Digest> {
-        self.open.as_ref()?.admitted.get(device).copied()
+    /// SHA-256 of the contribution that is in the sum under that key.
+    pub fn admitted(&self, key: &ContributionKey) -> Option<Digest> {
+        self.digest_of(key)
     }
 
     /// Whether the phase's end is known.

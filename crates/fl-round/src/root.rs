@@ -316,7 +316,7 @@ impl RootRound {
 
     fn on_committed(&mut self, entry: LogEntry, now: Millis) -> Vec<RootEffect> {
         self.appending = false;
-        let in_phase = self.current.is_some();
+        let in_round = self.finished_round().is_none();
         self.apply(&entry);
         match entry {
             LogEntry::Led { .. } => self.resume(now),
@@ -332,7 +332,7 @@ impl RootRound {
                 }
             },
             LogEntry::Settled { .. } => self.phase_done(),
-            LogEntry::Ended { how, .. } if in_phase => self.job_done(how),
+            LogEntry::Ended { how, .. } if in_round => self.job_done(how),
             LogEntry::Ended { how, .. } => vec![RootEffect::Ended(how)],
             LogEntry::Submitted { .. } | LogEntry::PartialAccepted { .. } => Vec::new(),
         }
@@ -340,7 +340,8 @@ impl RootRound {
 
     /// The last round, once no phase of it is to come.
     pub fn finished_round(&self) -> Option<&RoundRecord> {
-        let next = self.next.as_ref().map(|next| next.round);
+        let next = self.next.as_ref().filter(|_| self.ended.is_none());
+        let next = next.map(|next| next.round);
         let over = self.current.is_none() && !self.record.phases.is_empty();
         (over && next != Some(self.record.round)).then_some(&self.record)
     }
@@ -357,7 +358,7 @@ impl RootRound {
         effects
     }
 
-    /// Tells of the job's end, and before it of the phase that the end has cut off.
+    /// Tells of the job's end, and before it of the round that the end has cut off.
     fn job_done(&self, how: JobEnd) -> Vec<RootEffect> {
         let mut effects = self.phase_done();
         effects.push(RootEffect::Ended(how));

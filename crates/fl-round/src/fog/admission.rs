@@ -65,7 +65,7 @@ impl FogRound {
     }
 
     /// The contribution that is in the sum under that key.
-    fn digest_of(&self, key: &ContributionKey) -> Option<Digest> {
+    pub(super) fn digest_of(&self, key: &ContributionKey) -> Option<Digest> {
         let open = self.open.as_ref().filter(|open| open.plan.key == key.round);
         let restored = self
             .restored

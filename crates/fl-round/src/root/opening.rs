@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fl_model::{
-    EvaluateWork, JobEnd, JobId, LogEntry, Phase, Privacy, RegionId, RoundKey, RoundNumber,
-    RoundPlan, TraceContext, TrainWork, Work,
+    EvaluateWork, JobEnd, JobId, LogEntry, Phase, Privacy, RegionId, RoundNumber, RoundPlan,
+    TraceContext, TrainWork, Work,
 };
 
 use super::{Current, Fog, RootEffect, RootRound};
@@ -67,7 +67,8 @@ impl RootRound {
 
     pub(super) fn opening_timeout(&self) -> Option<Timeout> {
         let why = "the next round";
-        let gathered = self.enough_since.map(|since| since + self.limits.gather_ms);
+        let gathering = self.enough_since.filter(|_| self.is_first_phase());
+        let gathered = gathering.map(|since| since + self.limits.gather_ms);
         let at = gathered.unwrap_or(0).max(self.not_before);
         (at > self.now).then_some(Timeout { at, why })
     }
@@ -94,7 +95,7 @@ impl RootRound {
             return vec![RootEffect::Waiting { online, quorum }];
         }
         self.waiting_said = None;
-        if !self.gathered(&key, online, now) {
+        if !self.gathered(online, now) {
             return Vec::new();
         }
         let Some(work) = self.work(key.phase) else {
@@ -120,11 +121,14 @@ impl RootRound {
     }
 
     /// The first phase waits a little for those who are still starting.
-    fn gathered(&self, key: &RoundKey, online: u32, now: Millis) -> bool {
-        let first = key.phase == Phase::Statistics && self.record.phases.is_empty();
+    fn gathered(&self, online: u32, now: Millis) -> bool {
         let everybody = online >= self.fogs.values().map(|fog| fog.devices).sum();
         let waited = |since: Millis| now >= since + self.limits.gather_ms;
-        !first || everybody || self.enough_since.is_some_and(waited)
+        !self.is_first_phase() || everybody || self.enough_since.is_some_and(waited)
+    }
+
+    fn is_first_phase(&self) -> bool {
+        self.record.phases.is_empty()
     }
 
     fn work(&self, phase: Phase) -> Option<Work> {
