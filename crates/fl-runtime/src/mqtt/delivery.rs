@@ -68,8 +68,11 @@ pub(super) fn message(publish: Publish) -> Option<Message> {
     })
 }
 
-/// Subscribes and says that we are there; says why it failed.
-pub(super) async fn announce(client: &AsyncClient, options: &SessionOptions) -> Result<(), String> {
+/// Subscribes to everything; says why it failed.
+pub(super) async fn subscribe(
+    client: &AsyncClient,
+    options: &SessionOptions,
+) -> Result<(), String> {
     for filter in &options.subscriptions {
         let input = SubscribeFilterInput::new(filter.clone(), QoS::AtLeastOnce);
         let refused = |why: String| {
@@ -82,6 +85,14 @@ pub(super) async fn announce(client: &AsyncClient, options: &SessionOptions) -> 
         let granted = notice.wait_completion_async().await;
         granted.map_err(|error| refused(error.to_string()))?;
     }
+    Ok(())
+}
+
+/// Says that we are there; says why it failed.
+pub(super) async fn announce_presence(
+    client: &AsyncClient,
+    options: &SessionOptions,
+) -> Result<(), String> {
     if let Some(presence) = &options.presence {
         let payload = presence.online.clone().into();
         publish(client, &presence.topic, payload, true, Vec::new())

@@ -17,7 +17,7 @@ use rumqttc::{
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::delivery::{Message, NotDelivered, announce, message, publish};
+use super::delivery::{Message, NotDelivered, announce_presence, message, publish, subscribe};
 use super::explain::{Attempt, explain};
 use super::{MqttServer, PACKET_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::backoff::Backoff;
@@ -46,6 +46,14 @@ const GOODBYE_S: u64 = 3;
 /// Beyond twice the keep-alive interval, how long the event loop may be silent, in seconds.
 const SILENCE_SLACK_S: u64 = 5;
 
+/// How long after a connect our presence is published once more, in seconds: a broker may publish the
+/// will of the connection that this one replaced after it has taken this one's word.
+const PRESENCE_AGAIN_S: u64 = 2;
+
+/// A connection that lasts this long was a good one, in seconds: after a shorter one the waits go on
+/// growing, so that two clients of one name do not chase each other.
+const STEADY_S: u64 = 10;
+
 /// Between lines about a broker that stays away, in seconds.
 const REMINDER_S: u64 = 30;
 
@@ -65,7 +73,7 @@ pub struct SessionOptions {
 pub struct Presence {
     /// Where.
     pub topic: String,
-    /// Published on every connect.
+    /// Published on every connect, and shortly after once more.
     pub online: Vec<u8>,
     /// Published by the broker when the connection breaks, and by us when we go.
     pub offline: Vec<u8>,
@@ -99,6 +107,7 @@ pub struct Session {
 struct Connection {
     client: AsyncClient,
     number: u64,
+    since: Instant,
 }
 
 /// The receiving side of a session.
@@ -248,7 +257,10 @@ struct Task {
 
 enum End {
     Closed,
-    Broken { why: String, was_connected: bool },
+    Broken {
+        why: String,
+        connected_for: Option<Duration>,
+    },
 }
 
 impl Task {
@@ -259,16 +271,22 @@ impl Task {
             self.connections += 1;
             let end = self.drive(&mut away).await;
             self.connection.send_replace(None);
-            let (why, was_connected) = match end {
+            let (why, connected_for) = match end {
                 End::Closed => return,
-                End::Broken { why, was_connected } => (why, was_connected),
+                End::Broken { why, connected_for } => (why, connected_for),
             };
             away.tell(&self.server, &why);
-            if was_connected {
+            if connected_for.is_some_and(|lasted| lasted >= Duration::from_secs(STEADY_S)) {
                 backoff.reset();
-                let event = Event::Disconnected { why };
-                if self.events.send((event, None)).await.is_err() {
-                    return;
+            }
+            if connected_for.is_some() {
+                let telling = self.events.send((Event::Disconnected { why }, None));
+                tokio::select! {
+                    result = telling => match result {
+                        Ok(()) => {}
+                        Err(_) => return,
+                    },
+                    () = told(&mut self.closing, |closing| *closing) => return,
                 }
             }
             tokio::select! {
@@ -293,18 +311,27 @@ impl Task {
         let connection = Connection {
             client: client.clone(),
             number: self.connections,
+            since: Instant::now(),
         };
         let announcing = async {
             if on_accepted.await.is_err() {
                 return std::future::pending().await;
             }
-            if let Err(why) = announce(&client, &self.options).await {
+            let announced = async {
+                subscribe(&client, &self.options).await?;
+                announce_presence(&client, &self.options).await
+            };
+            if let Err(why) = announced.await {
                 return why;
             }
             away.back(&self.server);
             self.connection.send_replace(Some(connection));
             let _ = self.events.send((Event::Connected, None)).await;
-            std::future::pending().await
+            tokio::time::sleep(Duration::from_secs(PRESENCE_AGAIN_S)).await;
+            match announce_presence(&client, &self.options).await {
+                Ok(()) => std::future::pending().await,
+                Err(why) => why,
+            }
         };
         let number = self.connections;
         // Closing comes first: with the last handle gone, the other channel has an end too.
@@ -321,8 +348,8 @@ impl Task {
             self.say_goodbye(&client, &mut event_loop).await;
             return End::Closed;
         };
-        let was_connected = self.connection.borrow().is_some();
-        End::Broken { why, was_connected }
+        let connected_for = self.connection.borrow().as_ref().map(|c| c.since.elapsed());
+        End::Broken { why, connected_for }
     }
 
     async fn say_goodbye(&self, client: &AsyncClient, event_loop: &mut EventLoop) {

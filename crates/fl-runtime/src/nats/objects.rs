@@ -129,6 +129,19 @@ impl Nats {
         Ok(info(&bucket, digest).await?.is_some())
     }
 
+    /// Removes the object; it is no error when it is not there.
+    ///
+    /// # Errors
+    /// [`ObjectError::Unavailable`].
+    pub async fn remove_object(&self, digest: Digest) -> Result<(), ObjectError> {
+        let bucket = self.bucket(digest).await?;
+        if info(&bucket, digest).await?.is_none() {
+            return Ok(());
+        }
+        let removed = bucket.delete(digest.to_string()).await;
+        removed.map_err(unavailable(digest))
+    }
+
     async fn bucket(&self, digest: Digest) -> Result<ObjectStore, ObjectError> {
         if !self.is_connected() {
             return Err(unavailable(digest)(format!(

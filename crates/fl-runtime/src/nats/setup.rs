@@ -94,12 +94,25 @@ impl Nats {
             let made = self.jetstream.create_or_update_stream(config).await;
             made.map_err(|error| self.setup_error(&name, bytes_max, Some(&error)))?;
         }
-        if self.jetstream.get_object_store(BUCKET).await.is_ok() {
-            return Ok(());
+        self.ensure_bucket(limits).await
+    }
+
+    async fn ensure_bucket(&self, limits: &StreamLimits) -> Result<(), SetupError> {
+        let bytes_max = limits.objects_bytes_max;
+        if let Ok(stream) = self.jetstream.get_stream(format!("OBJ_{BUCKET}")).await {
+            let config = Config {
+                max_bytes: bytes_max,
+                num_replicas: limits.replicas,
+                ..stream.cached_info().config.clone()
+            };
+            let updated = self.jetstream.update_stream(config).await;
+            return updated
+                .map(|_| ())
+                .map_err(|error| self.setup_error(BUCKET, bytes_max, Some(&error)));
         }
         let config = object_store::Config {
             bucket: BUCKET.into(),
-            max_bytes: limits.objects_bytes_max,
+            max_bytes: bytes_max,
             num_replicas: limits.replicas,
             storage: StorageType::File,
             ..object_store::Config::default()
@@ -107,7 +120,7 @@ impl Nats {
         let made = self.jetstream.create_object_store(config).await;
         made.map(|_| ()).map_err(|error| {
             let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
-            self.setup_error(BUCKET, limits.objects_bytes_max, cause)
+            self.setup_error(BUCKET, bytes_max, cause)
         })
     }
 

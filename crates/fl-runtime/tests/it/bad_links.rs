@@ -125,3 +125,30 @@ async fn a_reader_that_stalls_holds_up_only_itself() {
     }
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_back_another_way_ends_online() {
+    let broker = broker().await;
+    let (_fog, mut fog_events) = fog(&broker).await;
+    let presence = "fl/1/north/d/edge-01/presence";
+    for _ in 0..3 {
+        let link = Link::to(broker.address(), u64::MAX).await;
+        let (_old, mut old_events) = device(through(&link, 15), "edge-01");
+        connected(&mut old_events).await;
+        assert_eq!(message(&mut fog_events, presence).await.payload, "online");
+        link.freeze(true);
+        let direct = format!("mqtt://{}", broker.address());
+        let (new, mut new_events) = device(crate::common::server(&direct), "edge-01");
+        connected(&mut new_events).await;
+        // The will of the old one may come after the new one has said that it is there.
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            seen.push(message(&mut fog_events, presence).await.payload);
+        }
+        seen[..2].sort();
+        assert_eq!(seen, ["offline", "online", "online"]);
+        new.close().await;
+        assert_eq!(message(&mut fog_events, presence).await.payload, "offline");
+    }
+    broker.stop().await;
+}

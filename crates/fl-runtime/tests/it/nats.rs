@@ -240,6 +240,13 @@ async fn objects_are_what_their_name_says() {
         assert_eq!(nats.put_object(&bytes).await.unwrap(), object);
         assert_eq!(nats.get_object(&object).await.unwrap(), bytes);
         assert!(nats.has_object(object.digest).await.unwrap());
+        if size == 5_000 {
+            nats.remove_object(object.digest).await.unwrap();
+            nats.remove_object(object.digest).await.unwrap();
+            assert!(!nats.has_object(object.digest).await.unwrap());
+            assert_eq!(nats.put_object(&bytes).await.unwrap(), object);
+            assert_eq!(nats.get_object(&object).await.unwrap(), bytes);
+        }
     }
     let absent = ObjectRef::to(b"never put");
     assert!(!nats.has_object(absent.digest).await.unwrap());
