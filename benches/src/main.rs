@@ -1,0 +1,50 @@
+//! Benchmarks. What is compared is measured in one run, one after the other, and reported as a ratio.
+
+mod report;
+mod step;
+mod sum;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+
+use report::Report;
+
+/// Measures; `cargo xtask bench` runs it in the release profile with the ONNX Runtime it needs.
+#[derive(Parser)]
+#[command(name = "tributary-bench")]
+struct Arguments {
+    /// What to measure; everything without.
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// Also write the rows into this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Time of a local training step, against a forward pass of the same batch.
+    Step,
+    /// Throughput of the exact sum, against the machine's memory bandwidth.
+    Sum,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let asked = |what| arguments.what.is_empty() || arguments.what.contains(&what);
+    let mut report = Report::default();
+    if asked(What::Step) {
+        step::measure(&mut report)?;
+    }
+    if asked(What::Sum) {
+        sum::measure(&mut report)?;
+    }
+    if let Some(path) = &arguments.json {
+        report
+            .write(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
