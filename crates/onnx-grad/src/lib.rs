@@ -24,6 +24,7 @@
 mod attributes;
 mod builder;
 mod differentiate;
+mod ending;
 mod error;
 mod evaluation;
 pub mod features;
@@ -42,6 +43,7 @@ mod tensor;
 mod training;
 
 pub use differentiate::Differentiated;
+pub use ending::{Ending, ending};
 pub use error::ModelError;
 pub use evaluation::EvalGraph;
 pub use forward::{ForwardModel, Parameter};

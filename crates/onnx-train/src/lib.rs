@@ -14,6 +14,7 @@
 mod error;
 mod evaluator;
 mod examples;
+mod exported;
 mod features;
 mod model;
 mod runtime;
@@ -24,6 +25,7 @@ mod trainer;
 pub use error::TrainError;
 pub use evaluator::{Evaluation, Evaluator, Predictions};
 pub use examples::{Examples, Matrix, Targets};
+pub use exported::{ExportedModel, Score};
 pub use features::{encode, prepare};
 pub use model::{ParameterInfo, check_model, export, initial_parameters, parameter_layout};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};

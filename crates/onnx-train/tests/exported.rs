@@ -1,0 +1,56 @@
+//! A finished model, judged from raw columns, agrees with the evaluation of rounds.
+
+mod support;
+
+use fl_model::{Feature, FeatureSpec, Loss, Normalization};
+use onnx_train::{
+    Evaluator, Examples, ExportedModel, Matrix, Targets, export, initial_parameters, prepare,
+};
+
+#[test]
+fn an_exported_model_scores_as_its_parameters_did() {
+    support::runtime();
+    let columns = 14;
+    let numeric = |index| Feature::Numeric {
+        column: format!("c{index}"),
+    };
+    let features = FeatureSpec {
+        features: (0..columns).map(numeric).collect(),
+        clip: 5.0,
+    };
+    let normalization = Normalization {
+        mean: vec![0.1; columns],
+        scale: vec![1.5; columns],
+    };
+    let mut raw = support::uniform(5_000 * columns, 3);
+    raw[7] = f32::NAN;
+    let targets = raw
+        .chunks_exact(columns)
+        .map(|row| f32::from(u8::from(row[0] > 0.0)));
+    let targets = Targets::Values(targets.collect());
+    let parameters = initial_parameters(support::AIR_MLP).unwrap();
+
+    let prepared = prepare(&features, &normalization, &raw).unwrap();
+    let examples = Examples::new(prepared, targets.clone()).unwrap();
+    let loss = Loss::BinaryCrossEntropy;
+    let mut evaluator = Evaluator::new(support::AIR_MLP, loss).unwrap();
+    let evaluation = evaluator.run(&parameters, &examples).unwrap();
+
+    let exported = export(support::AIR_MLP, &parameters, &features, &normalization).unwrap();
+    let mut exported = ExportedModel::new(&exported).unwrap();
+    let score = exported
+        .score(&Matrix::new(columns, raw).unwrap(), &targets, loss)
+        .unwrap();
+    assert_eq!(score.examples, 5_000);
+    assert_eq!(score.correct, evaluation.correct);
+    assert!(
+        (score.loss_sum / evaluation.loss_sum - 1.0).abs() < 1e-4,
+        "{score:?}"
+    );
+
+    let few = Matrix::new(columns, vec![0.0; columns]).unwrap();
+    assert!(exported.score(&few, &targets, loss).is_err());
+    let narrow = Matrix::new(3, vec![0.0; 3]).unwrap();
+    assert!(exported.predict(&narrow).is_err());
+    assert!(ExportedModel::new(b"not a model").is_err());
+}
