@@ -1,4 +1,5 @@
-//! Models that are broken, absurd or out to harm: each is an error that says what is wrong.
+//! Models that are broken, absurd or out to harm: each is an error that says what is wrong. And ways
+//! of exporters that are odd, but fine.
 
 use std::path::PathBuf;
 
@@ -91,6 +92,38 @@ fn the_model_that_the_others_are_made_of_is_fine() {
         (model.input_dims(), model.output_dims()),
         (vec![3], vec![2])
     );
+}
+
+#[test]
+fn the_ways_of_exporters_are_accepted() {
+    let mut model = linear();
+    model.opset_import.push(OperatorSetIdProto {
+        domain: Some("com.microsoft".to_owned()),
+        version: Some(1),
+    });
+    let graph = model.graph.as_mut().unwrap();
+    // Old exporters list initialisers among the inputs, and store numbers in typed fields.
+    graph
+        .input
+        .push(value_info("w", &floats(&[Dim::Fixed(3), Dim::Fixed(2)])));
+    graph.initializer[0].raw_data = None;
+    graph.initializer[0].float_data = vec![0.25; 6];
+    // Without dynamic axes the example's batch size stands in the file, here 1.
+    graph.input[0] = value_info("x", &floats(&[Dim::Fixed(1), Dim::Fixed(3)]));
+    graph.output[0] = value_info("y", &floats(&[Dim::Fixed(1), Dim::Fixed(2)]));
+    // Factors that were written as numbers stay as they are.
+    graph.node[0].output[0] = "z".to_owned();
+    graph.initializer.push(encode_f32("half", &[], &[0.5]));
+    graph.node.push(node("Mul", &["z", "half"], "y"));
+    let model = parse(&model.encode_to_vec()).unwrap();
+    let shapes: Vec<(&str, &[u64])> = model
+        .parameters()
+        .iter()
+        .map(|own| (own.name.as_str(), &own.shape[..]))
+        .collect();
+    assert_eq!(shapes, [("w", &[3, 2][..]), ("b", &[2])]);
+    assert_eq!(model.parameters()[0].initial, [0.25; 6]);
+    assert!(Differentiated::new(&model, Loss::MeanSquaredError).is_ok());
 }
 
 #[test]
