@@ -163,11 +163,12 @@ impl Scenario {
         }
         scenario.healed_ms = random.within(500, 30_000);
         let mut dying = regions * devices - scenario.quorum;
+        let pause_max_ms = if random.chance(250) { 300 } else { 3_000 };
         let mut at = random.within(0, 1_500);
         while at < scenario.healed_ms {
             let fault = scenario.fault(&mut random, &mut dying);
             scenario.faults.push((at, fault));
-            at += random.within(10, 3_000);
+            at += random.within(10, pause_max_ms);
         }
         scenario
     }
