@@ -1,0 +1,278 @@
+//! Whole phases: plan, objects, contributions, partial, record.
+
+use fl_model::{Outcome, Phase, Reason, Sum};
+use fl_wire::topics::{Broadcast, ChunkName, Up};
+use fl_wire::{Answer, Assembler, Chunker, Decline, Envelope, Manifest, MessageKind, seal};
+
+use crate::device::{Device, update};
+use crate::fog::{Fog, until};
+use crate::nats_server::Server;
+use crate::root::{Root, key, root_key};
+
+/// A deadline that no test waits for.
+const NEVER_MS: u32 = 600_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phase_goes_from_plan_to_record() {
+    let nats = Server::running();
+    let root = Root::new(nats.connect().await).await;
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    root.enrol(&fog, &["edge-01", "edge-02"]).await;
+    fog.start();
+    let mut one = Device::connect(&fog, "edge-01").await;
+    let mut two = Device::connect(&fog, "edge-02").await;
+    let train = key(1, Phase::Train);
+    let plan = root.open(&train, NEVER_MS).await;
+
+    let verbatim = one.broadcast(Broadcast::Plan(train.job.clone())).await;
+    let verified = Envelope::parse(&verbatim, verbatim.len()).unwrap();
+    let verified = verified.verify(&root_key().verifying_key()).unwrap();
+    assert_eq!(verified.open::<fl_model::RoundPlan>().unwrap(), plan);
+    let parameters = object(&mut one, &fog, plan.parameters.digest).await;
+    assert_eq!(fl_model::ObjectRef::to(&parameters), plan.parameters);
+
+    one.contribute(&train).await;
+    two.contribute(&train).await;
+    let (partial, digest) = root.partial(&train, &fog).await;
+    assert_eq!(partial.contributors, [one.name.clone(), two.name.clone()]);
+    assert_eq!(partial.absent, []);
+    assert!(partial.down_bytes > plan.parameters.bytes);
+    let Sum::Update(sum) = &partial.sum else {
+        panic!("{:?}", partial.sum);
+    };
+    assert_eq!((sum.weight, sum.wq.concat()), (20, vec![140; 4]));
+
+    root.settle(&train, Some(digest)).await;
+    assert_eq!(one.settled().await.outcome, Outcome::Counted);
+    assert_eq!(two.settled().await.outcome, Outcome::Counted);
+    let emptied = || async { fog.status().filter(|status| status.outbox.partials == 0) };
+    until("the outbox to be empty", emptied).await;
+
+    // Long after, the record still answers.
+    one.hello(&[train.clone(), key(7, Phase::Train)]).await;
+    let welcome = until_answered(&mut one, 1).await;
+    assert_eq!(
+        welcome[0],
+        (
+            one.contribution_key(&train),
+            Answer::Settled(Outcome::Counted)
+        )
+    );
+
+    let metrics = fog.metrics().await;
+    for line in [
+        "fl_contributions_total{outcome=\"accepted\",reason=\"\"} 2",
+        "fl_contributions_total{outcome=\"counted\",reason=\"\"} 2",
+        "fl_devices_connected 2",
+        "fl_outbox_depth 0",
+        "fl_snapshot_duration_seconds_count",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+    root.end_job().await;
+    let cleared = one.broadcast(Broadcast::Plan(train.job.clone())).await;
+    assert_eq!(cleared, b"");
+    assert!(fog.stop().await.success());
+}
+
+/// The first welcome that has that many answers or more.
+async fn until_answered(
+    device: &mut Device,
+    answers: usize,
+) -> Vec<(fl_model::ContributionKey, Answer)> {
+    loop {
+        let welcome = device.welcome().await;
+        if welcome.answers.len() >= answers {
+            return welcome.answers;
+        }
+    }
+}
+
+/// Puts an object together out of what is broadcast.
+async fn object(device: &mut Device, fog: &Fog, digest: fl_model::Digest) -> Vec<u8> {
+    let signed = device.broadcast(Broadcast::Manifest(digest)).await;
+    let verified = Envelope::parse(&signed, signed.len()).unwrap();
+    let verified = verified.verify(&fog.key().verifying_key()).unwrap();
+    let manifest: Manifest = verified.open().unwrap();
+    let count = manifest.chunks.len();
+    let mut assembler = Assembler::new(manifest, 1 << 20).unwrap();
+    for number in 0..u32::try_from(count).unwrap() {
+        let chunk = device
+            .broadcast(Broadcast::Chunk(ChunkName { digest, number }))
+            .await;
+        assembler.place(number, &chunk).unwrap();
+    }
+    assembler.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_waited_for_who_is_gone_or_says_no() {
+    let nats = Server::running();
+    let root = Root::new(nats.connect().await).await;
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    root.enrol(&fog, &["edge-01", "edge-02", "edge-03"]).await;
+    fog.start();
+    let mut one = Device::connect(&fog, "edge-01").await;
+    let two = Device::connect(&fog, "edge-02").await;
+    let three = Device::connect(&fog, "edge-03").await;
+    let statistics = key(0, Phase::Statistics);
+    root.open(&statistics, NEVER_MS).await;
+    one.broadcast(Broadcast::Plan(statistics.job.clone())).await;
+    one.contribute(&statistics).await;
+    two.cut();
+    let decline = Decline {
+        key: statistics.clone(),
+        reason: Reason::DataUnusable,
+        detail: "no rows".into(),
+    };
+    let header = three.header(MessageKind::Decline).in_round(&statistics);
+    three
+        .up(Up::Decline, &seal(&header, &decline, &three.key).unwrap())
+        .await;
+
+    let (partial, _) = root.partial(&statistics, &fog).await;
+    assert_eq!(partial.contributors, [one.name.clone()]);
+    let absent: Vec<_> = partial
+        .absent
+        .iter()
+        .map(|a| (a.device.as_str(), a.reason))
+        .collect();
+    let expected = [
+        ("edge-02", Reason::Disconnected),
+        ("edge-03", Reason::DataUnusable),
+    ];
+    assert_eq!(absent, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_deadline_closes_without_the_silent() {
+    let nats = Server::running();
+    let root = Root::new(nats.connect().await).await;
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    root.enrol(&fog, &["edge-01", "edge-02"]).await;
+    fog.start();
+    let mut one = Device::connect(&fog, "edge-01").await;
+    let mut two = Device::connect(&fog, "edge-02").await;
+    let evaluate = key(1, Phase::Evaluate);
+    root.open(&evaluate, 1_500).await;
+    one.contribute(&evaluate).await;
+    let (partial, _) = root.partial(&evaluate, &fog).await;
+    assert_eq!(partial.contributors, [one.name.clone()]);
+    assert_eq!(partial.absent[0].reason, Reason::Deadline);
+    let late = two.deliver(&two.contribution(&evaluate)).await;
+    assert_eq!(late.admission, fl_model::Admission::Rejected(Reason::Late));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_contribution_comes_in_chunks_and_a_large_partial_goes_as_an_object() {
+    const COORDINATES: usize = 200_000;
+    let nats = Server::running();
+    let root = Root::new(nats.connect().await)
+        .await
+        .with_coordinates(COORDINATES);
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    root.enrol(&fog, &["edge-01"]).await;
+    fog.start();
+    let mut device = Device::connect(&fog, "edge-01").await;
+    let train = key(1, Phase::Train);
+    root.open(&train, NEVER_MS).await;
+    device.broadcast(Broadcast::Plan(train.job.clone())).await;
+
+    let signed = device.signed(&train, update(3, vec![5; COORDINATES]));
+    let chunker = Chunker::new(&signed).unwrap();
+    let (manifest, digest) = (chunker.manifest(), chunker.manifest().object.digest);
+    assert!(manifest.chunks.len() > 2);
+    let announced = seal(&device.header(MessageKind::Manifest), manifest, &device.key).unwrap();
+    device.up(Up::Manifest, &announced).await;
+    device
+        .up(
+            Up::Chunk(ChunkName { digest, number: 1 }),
+            chunker.chunk(1).unwrap(),
+        )
+        .await;
+    device
+        .up(
+            Up::Chunk(ChunkName { digest, number: 2 }),
+            b"damaged on its way",
+        )
+        .await;
+    let want = device.want().await;
+    assert_eq!(want.ranges[0], (0, 1));
+    // Announced again, as after a lost connection: what is here is not asked for.
+    device.up(Up::Manifest, &announced).await;
+    let want = device.want().await;
+    for (number, chunk) in chunker.wanted(&want) {
+        device
+            .up(Up::Chunk(ChunkName { digest, number }), chunk)
+            .await;
+    }
+    let receipt = device.receipt().await;
+    assert_eq!(receipt.admission, fl_model::Admission::Admitted);
+    assert_eq!(receipt.digest, digest);
+
+    let (partial, _) = root.partial(&train, &fog).await;
+    let Sum::Update(sum) = partial.sum else {
+        panic!("{:?}", partial.contributors);
+    };
+    assert!(sum.wq[0].iter().all(|&wq| wq == 15) && sum.wq[0].len() == COORDINATES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_late_asks_for_what_was_broadcast() {
+    let nats = Server::running();
+    let root = Root::new(nats.connect().await).await;
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    root.enrol(&fog, &["edge-01", "edge-02"]).await;
+    fog.start();
+    let mut one = Device::connect(&fog, "edge-01").await;
+    let evaluate = key(1, Phase::Evaluate);
+    let plan = root.open(&evaluate, NEVER_MS).await;
+    one.broadcast(Broadcast::Plan(evaluate.job.clone())).await;
+    one.contribute(&evaluate).await;
+
+    let mut late = Device::connect(&fog, "edge-02").await;
+    late.broadcast(Broadcast::Fog).await;
+    late.broadcast(Broadcast::Plan(evaluate.job.clone())).await;
+    let want = fl_wire::Want {
+        digest: plan.model.digest,
+        ranges: Vec::new(),
+    };
+    late.up(
+        Up::Want,
+        &seal(&late.header(MessageKind::Want), &want, &late.key).unwrap(),
+    )
+    .await;
+    let manifest = late.down_manifest().await;
+    assert_eq!(manifest.object, plan.model);
+    let chunk = late
+        .down_chunk(ChunkName {
+            digest: plan.model.digest,
+            number: 0,
+        })
+        .await;
+    assert_eq!(fl_model::ObjectRef::to(&chunk), plan.model);
+    late.contribute(&evaluate).await;
+    let (partial, _) = root.partial(&evaluate, &fog).await;
+    assert_eq!(partial.contributors.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_ends_lets_its_devices_go() {
+    let nats = Server::running();
+    let root = Root::new(nats.connect().await).await;
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    root.enrol(&fog, &["edge-01", "edge-02"]).await;
+    fog.start();
+    let mut one = Device::connect(&fog, "edge-01").await;
+    let _two = Device::connect(&fog, "edge-02").await;
+    let train = key(3, Phase::Train);
+    root.open(&train, NEVER_MS).await;
+    one.contribute(&train).await;
+    root.end_job().await;
+    assert_eq!(
+        one.settled().await.outcome,
+        Outcome::Excluded(Reason::JobEnded)
+    );
+    let over = || async { fog.status().filter(|status| status.round.is_none()) };
+    until("the round to be over", over).await;
+}
