@@ -3,7 +3,7 @@
 use fl_sim::{Scenario, World};
 
 /// Seeds of an ordinary run; `FL_SIM_SEEDS` takes another number, `FL_SIM_FIRST` begins elsewhere.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 1_000;
 
 /// Lines of the story that are shown where a promise was broken.
 const STORY_LINES: usize = 200;
