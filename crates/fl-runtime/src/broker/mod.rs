@@ -40,7 +40,8 @@ const CLIENTS_MAX: usize = 1_000;
 /// Messages that may wait for one connected client, in each lane.
 const CLIENT_QUEUE_MAX: usize = 1_024;
 
-/// Messages and bytes that may wait for one client whose lanes are full.
+/// Messages and bytes that may wait for one client whose lanes are full. Beyond that the crate drops
+/// the oldest without a word: a device asks for the chunks that it has not got.
 const CLIENT_BACKLOG_MAX: usize = 1_024;
 const CLIENT_BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 
