@@ -31,6 +31,9 @@ pub struct DemoArguments {
     /// Also write the summary to this file.
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
+    /// Programs that are built already, for the tests.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub binaries: Option<PathBuf>,
 }
 
 /// The job that is run when none is named.

@@ -30,8 +30,14 @@ pub fn run(root: &Path, arguments: &DemoArguments) -> Result<()> {
     let (job, model, regions) = asked(root, arguments)?;
     let interrupt = Interrupt::install().context("cannot listen for signals")?;
     let tools = fetch::tools(root)?;
-    println!("building the three programs (cargo build --workspace --bins)");
-    let folder = workspace::build_binaries(root)?;
+    let folder = match &arguments.binaries {
+        Some(built) => std::path::absolute(built)
+            .with_context(|| format!("{} is not a path", built.display()))?,
+        None => {
+            println!("building the programs (cargo build --workspace --bins)");
+            workspace::build_binaries(root)?
+        }
+    };
 
     let results = Results::create(root)?;
     println!("results: {}", results.folder().display());
