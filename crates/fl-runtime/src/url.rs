@@ -224,6 +224,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_read_shows_no_password(text in "(mqtts?|http)?(://)?[^ ]{0,40}") {
+            if let Ok(url) = BusUrl::parse(&text, &SCHEMES) {
+                let shown = url.to_string();
+                let read = BusUrl::parse(&shown, &SCHEMES).unwrap();
+                proptest::prop_assert_eq!((&read.host, read.port), (&url.host, url.port));
+                proptest::prop_assert!(read.password.is_none() && read.user.is_none());
+            }
+        }
+    }
+
     #[test]
     fn loopback_is_known_by_name_and_address() {
         let check = |text: &str, expected: bool| {

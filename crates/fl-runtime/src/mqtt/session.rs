@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rumqttc::{
     AckMode, AsyncClient, ConnectReturnCode, EventLoop, Incoming, IncomingPacketSizeLimit,
-    LastWill, ManualAck, MqttOptions, QoS, Transport,
+    LastWill, ManualAck, MqttOptions, NetworkOptions, QoS, Transport,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -388,6 +388,10 @@ fn build(server: &MqttServer, options: &SessionOptions) -> (AsyncClient, EventLo
         .set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX as u16)
         .set_receive_maximum(Some(RECEIVE_MAX))
         .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(PACKET_BYTES_MAX));
+    // Small messages go at once: with the other side's delayed acknowledgements each would wait.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    mqtt.set_network_options(network);
     let user = server.user.as_ref().unwrap_or(&options.client_id).clone();
     match &server.password {
         Some(password) => mqtt.set_credentials(user, password.expose().to_owned()),

@@ -97,7 +97,9 @@ impl Follower {
                 );
                 let begun = tokio::time::timeout(Duration::from_secs(ANSWER_S), begin).await;
                 let begun = begun.map_err(|_| format!("no answer for {ANSWER_S} s"))?;
-                none.insert(begun?)
+                let (messages, given) = begun?;
+                self.given = given;
+                none.insert(messages)
             }
         };
         let message = tokio::select! {
@@ -122,15 +124,27 @@ impl Follower {
     }
 }
 
+/// The messages after `given`, and `given`, which is 0 when the stream was made anew since.
 async fn begin(
     nats: &Nats,
     stream: Stream,
     filters: &[String],
     from: From,
     given: u64,
-) -> Result<Ordered, String> {
-    let handle = nats.jetstream.get_stream_no_info(stream.name()).await;
+) -> Result<(Ordered, u64), String> {
+    let handle = nats.jetstream.get_stream(stream.name()).await;
     let handle = handle.map_err(|error| error.to_string())?;
+    let last = handle.cached_info().state.last_sequence;
+    let given = match last < given {
+        true => {
+            tracing::warn!(
+                "{} ends at {last} although {given} was read: it was made anew and is read from its beginning",
+                stream.name()
+            );
+            0
+        }
+        false => given,
+    };
     let deliver_policy = match (given, from) {
         (1.., _) => DeliverPolicy::ByStartSequence {
             start_sequence: given + 1,
@@ -146,5 +160,6 @@ async fn begin(
         })
         .await
         .map_err(|error| error.to_string())?;
-    consumer.messages().await.map_err(|error| error.to_string())
+    let messages = consumer.messages().await;
+    Ok((messages.map_err(|error| error.to_string())?, given))
 }

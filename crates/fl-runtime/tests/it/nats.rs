@@ -204,6 +204,31 @@ async fn a_follower_begins_where_it_should_and_outlives_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_notices_a_stream_made_anew() {
+    let (mut server, nats) = ready().await;
+    for text in ["one", "two", "three"] {
+        nats.put_latest("fl.down.north.roster", bytes(text), None)
+            .await
+            .unwrap();
+    }
+    let mut follower = nats.follow(Stream::Down, vec!["fl.down.>".into()], From::LastPerSubject);
+    assert_eq!(next(&mut follower).await.payload, "three");
+    server.kill();
+    std::fs::remove_dir_all(server.folder.path().join("data")).unwrap();
+    server.start();
+    let making = async {
+        while nats.ensure_streams(&StreamLimits::default()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        nats.put_latest("fl.down.north.roster", bytes("anew"), None)
+            .await
+            .unwrap();
+    };
+    let (message, ()) = tokio::join!(next(&mut follower), making);
+    assert_eq!(message.payload, "anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_append_that_meets_a_kill_is_settled_afterwards() {
     let (mut server, nats) = ready().await;
     let log = "fl.log.job";
