@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fl_model::{Digest, Epoch, JobId, MemberId, PartialSum, RegionId, RoundKey};
+use fl_model::{Digest, Epoch, MemberId, PartialSum, RegionId, RoundKey};
 use fl_round::{Restored, SettledRecord};
 use fl_runtime::clock::wall_us;
 use fl_runtime::store::{Access, ObjectCache, Outbox, StoreError, write_atomic};
@@ -233,8 +233,6 @@ pub enum Job {
     Settle(SettledRecord),
     /// A phase is over in which nobody of this region is.
     Forget(RoundKey),
-    /// A job is over.
-    ForgetJob(JobId),
     /// No lower epoch counts.
     Epoch(Epoch),
     /// A round's trace was told.
@@ -343,14 +341,6 @@ impl Writer {
                 Ok(Some(Written::Settled(record.clone())))
             }
             Job::Forget(key) => self.drop_sum(key).map(|()| None),
-            Job::ForgetJob(job) => {
-                let waiting = self.stores.waiting().into_iter();
-                let keys = waiting.chain(self.snapshot_of.clone());
-                for key in keys.filter(|key| key.job == *job).collect::<Vec<_>>() {
-                    self.drop_sum(&key)?;
-                }
-                Ok(None)
-            }
             Job::Epoch(epoch) => {
                 self.state.epoch = self.state.epoch.max(*epoch);
                 self.write_state().map(|()| None)

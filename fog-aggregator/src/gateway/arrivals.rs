@@ -314,7 +314,7 @@ impl Gateway {
         let now_ms = self.parts.clock.now_ms();
         let name = device.as_ref().map_or("somebody", DeviceId::as_str);
         self.lines.warn(now_ms, || {
-            format!("a message of {name} is refused ({reason}): {why}")
+            format!("a message of {name} is rejected ({reason}): {why}")
         });
         let open = self
             .current

@@ -203,32 +203,21 @@ impl Gateway {
         self.parts.disk.push(Job::Forget(key)).await;
     }
 
+    /// Nothing of the job is followed any more. What it has in the outbox and in the snapshot stays
+    /// until the record of its last phase comes, which may be after this.
     async fn on_job_ended(&mut self, job: JobId) {
         self.parts
             .mail
             .retain(Broadcast::Plan(job.clone()), Bytes::new());
-        let open = self
-            .current
-            .as_ref()
-            .map(|current| current.plan.key.clone());
         let of_job = |key: &RoundKey| key.job == job;
-        if self
-            .held
-            .as_ref()
-            .is_some_and(|(plan, _, _)| of_job(&plan.key))
-        {
-            self.held = None;
-        }
+        self.held.take_if(|(plan, _, _)| of_job(&plan.key));
         self.step(FogEvent::JobEnded(job.clone()), Cause::Other)
             .await;
-        if let Some(key) = open.filter(of_job) {
+        let current = self.current.take_if(|current| of_job(&current.plan.key));
+        if current.is_some() {
             tracing::info!(%job, "job {job} is over");
-            self.over(&key, false);
+            self.let_go(current, wall_us());
         }
-        for key in self.parts.stores.waiting().iter().filter(|key| of_job(key)) {
-            self.parts.partials.stop(key, false);
-        }
-        self.parts.disk.push(Job::ForgetJob(job)).await;
     }
 
     /// The phase is over: what is left of it is told and dropped.

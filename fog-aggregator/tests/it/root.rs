@@ -4,8 +4,8 @@ use bytes::Bytes;
 use fl_model::{
     DataSpec, Digest, Epoch, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth, JobId, Label,
     LocalOptimizer, Loss, MemberId, Normalization, ObjectRef, PartialSum, Phase, Privacy,
-    ROOT_NAME, RegionAbsence, RegionId, Role, RosterEntry, RoundKey, RoundNumber, RoundOutcome,
-    RoundPlan, Split, TraceContext, TrainWork, TrainingSpec, Weighting, Work,
+    ROOT_NAME, Reason, RegionAbsence, RegionId, Role, RosterEntry, RoundKey, RoundNumber,
+    RoundOutcome, RoundPlan, Split, TraceContext, TrainWork, TrainingSpec, Weighting, Work,
 };
 use fl_runtime::nats::{Nats, Stream, StreamLimits};
 use fl_telemetry::{RoundContext, Unit};
@@ -203,22 +203,32 @@ impl Root {
             .len()
     }
 
+    /// Records a phase as merged.
     pub(crate) async fn settle(&self, key: &RoundKey, accepted: Option<Digest>) {
-        let reason = fl_model::Reason::RegionLate;
+        self.record(key, RoundOutcome::Merged, accepted, Reason::RegionLate)
+            .await;
+    }
+
+    /// Records how a phase ended; `reason` says why this region is not in it, where it is not.
+    pub(crate) async fn record(
+        &self,
+        key: &RoundKey,
+        outcome: RoundOutcome,
+        accepted: Option<Digest>,
+        reason: Reason,
+    ) {
+        let absence = RegionAbsence {
+            region: region(),
+            reason,
+        };
         let settled = RoundSettled {
             key: key.clone(),
-            outcome: RoundOutcome::Merged,
+            outcome,
             accepted: accepted
                 .map(|digest| (region(), digest))
                 .into_iter()
                 .collect(),
-            absent: match accepted {
-                Some(_) => Vec::new(),
-                None => vec![RegionAbsence {
-                    region: region(),
-                    reason,
-                }],
-            },
+            absent: accepted.is_none().then_some(absence).into_iter().collect(),
             windows: Vec::new(),
         };
         let name = MemberId::new(ROOT_NAME).unwrap();

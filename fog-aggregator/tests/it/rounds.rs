@@ -1,6 +1,6 @@
 //! Whole phases: plan, objects, contributions, partial, record.
 
-use fl_model::{Outcome, Phase, Reason, Sum};
+use fl_model::{Outcome, Phase, Reason, RoundOutcome, Sum};
 use fl_wire::topics::{Broadcast, ChunkName, Up};
 use fl_wire::{Answer, Assembler, Chunker, Decline, Envelope, Manifest, MessageKind, seal};
 
@@ -269,10 +269,12 @@ async fn a_job_that_ends_lets_its_devices_go() {
     root.open(&train, NEVER_MS).await;
     one.contribute(&train).await;
     root.end_job().await;
+    let over = || async { fog.status().filter(|status| status.round.is_none()) };
+    until("the round to be over", over).await;
+    root.record(&train, RoundOutcome::NoQuorum, None, Reason::JobEnded)
+        .await;
     assert_eq!(
         one.settled().await.outcome,
         Outcome::Excluded(Reason::JobEnded)
     );
-    let over = || async { fog.status().filter(|status| status.round.is_none()) };
-    until("the round to be over", over).await;
 }
