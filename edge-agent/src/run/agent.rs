@@ -112,7 +112,6 @@ impl Agent {
                 self.connected = true;
                 let now = self.now();
                 self.beat_at = now + self.parts.timing.beat_ms;
-                self.parts.downloads.hurry(now);
                 self.feed(EdgeEvent::Connected)
             }
             Event::Disconnected { .. } => {
@@ -182,7 +181,14 @@ impl Agent {
         now: Millis,
     ) -> Result<(), LedgerError> {
         match incoming {
-            Incoming::Plan(plan) => self.feed(EdgeEvent::Plan(plan)),
+            Incoming::Plan(plan) => {
+                self.feed(EdgeEvent::Plan(plan))?;
+                if message.retain && self.connected {
+                    // Its objects went to those who were there.
+                    self.parts.downloads.hurry(now);
+                }
+                Ok(())
+            }
             Incoming::PlanCleared(job) => {
                 if self.fetching.take_if(|plan| plan.key.job == job).is_some() {
                     self.parts.downloads.stop();
@@ -401,9 +407,15 @@ impl Agent {
             cancelled,
         };
         let (worker, results) = (self.parts.worker.clone(), self.parts.results.clone());
-        tokio::task::spawn_blocking(move || {
+        let key = task.plan.key.clone();
+        let making = tokio::task::spawn_blocking(move || worker.perform(&task));
+        tokio::spawn(async move {
+            let done = making.await.unwrap_or_else(|broken| {
+                let detail = format!("a fault of this program, please report it: {broken}");
+                Done::Failed(key, Failure::new(Reason::ModelUnusable, detail))
+            });
             // Nobody listens when the process ends: what was stored is found at the next start.
-            let _ = results.blocking_send(worker.perform(&task));
+            let _ = results.send(done).await;
         });
     }
 

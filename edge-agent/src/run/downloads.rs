@@ -85,7 +85,7 @@ impl Downloads {
         self.ask_at = None;
     }
 
-    /// Asks at once for what is missing: whoever was away has missed it.
+    /// Asks at once for what is missing: it went to those who were there.
     pub(crate) fn hurry(&mut self, now: Millis) {
         if let Some(at) = &mut self.ask_at {
             *at = now;

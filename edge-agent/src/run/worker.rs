@@ -383,3 +383,6 @@ impl Task {
 pub(crate) fn epoch(ledger: &Mutex<Ledger>) -> Epoch {
     lock(ledger).epoch()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! The bench with real data, the demo's model and the real runtime.
+
+use std::fs;
+use std::path::Path;
+
+use fl_model::{
+    DeviceId, EvaluateWork, FeatureStatistics, JobSpec, Normalization, ObjectRef, Phase, RegionId,
+    RoundNumber,
+};
+use fl_runtime::job_file;
+use fl_wire::{Envelope, SigningKey};
+use onnx_train::{initial_parameters, parameter_layout};
+use tempfile::TempDir;
+
+use super::*;
+use crate::run::sample;
+
+const MODEL: &[u8] = include_bytes!("../../../../config/models/air-mlp.onnx");
+const JOB: &str = include_str!("../../../../config/jobs/virtual-particle-sensor.toml");
+const DATA: &[u8] = include_bytes!("../../../../data/beijing-air/city-east/Tiantan.csv.gz");
+
+const ROOM: u64 = 1 << 20;
+
+fn job() -> JobSpec {
+    onnx_train::init_runtime(None)
+        .expect("run the tests by `cargo xtask test`, or set ORT_DYLIB_PATH");
+    job_file::parse(JOB, "the demo's job").unwrap()
+}
+
+struct Device {
+    folder: TempDir,
+    ledger: Arc<Mutex<Ledger>>,
+    worker: Worker,
+    job: JobSpec,
+}
+
+fn device(outbox_bytes_max: u64) -> Device {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data.csv");
+    fs::write(&file, DATA).unwrap();
+    let identity = Identity {
+        device: DeviceId::new("Tiantan").unwrap(),
+        region: RegionId::new("east").unwrap(),
+        key: SigningKey::from_bytes(&[7; 32]),
+    };
+    let ledger = Ledger::open(folder.path(), outbox_bytes_max).unwrap();
+    let ledger = Arc::new(Mutex::new(ledger));
+    Device {
+        worker: Worker::new(Arc::new(identity), ledger.clone(), file, None),
+        folder,
+        ledger,
+        job: job(),
+    }
+}
+
+fn parameters() -> Vec<u8> {
+    let layout = parameter_layout(MODEL).unwrap();
+    let (names, shapes) = layout.into_iter().map(|p| (p.name, p.shape)).unzip();
+    let tensors = initial_parameters(MODEL).unwrap();
+    let object = ParameterObject {
+        names,
+        shapes,
+        tensors,
+    };
+    object.encode().unwrap()
+}
+
+impl Device {
+    fn data_file(&self) -> &Path {
+        &self.worker.data_file
+    }
+
+    fn task(&self, round: u32, work: Work, model: &[u8]) -> Task {
+        let parameters = parameters();
+        let mut plan = sample::plan(model, &parameters);
+        plan.data = self.job.data.clone();
+        plan.work = work;
+        plan.key = RoundKey {
+            job: self.job.job.clone(),
+            round: RoundNumber(round),
+            phase: plan.phase(),
+        };
+        plan.model = ObjectRef::to(model);
+        Task {
+            plan: Box::new(plan),
+            objects: Objects {
+                model: Arc::new(model.to_vec()),
+                parameters: Arc::new(parameters),
+            },
+            cancelled: Arc::default(),
+            trace: None,
+        }
+    }
+
+    /// Does the work and returns what was stored.
+    fn contribution(&self, round: u32, work: Work) -> Payload {
+        let task = self.task(round, work, MODEL);
+        match self.worker.perform(&task) {
+            Done::Stored(key) => self.stored(&key),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn sealed(&self, key: &RoundKey) -> Vec<u8> {
+        lock(&self.ledger).sealed(key).unwrap().unwrap()
+    }
+
+    fn stored(&self, key: &RoundKey) -> Payload {
+        let sealed = self.sealed(key);
+        let verified = Envelope::parse(&sealed, sealed.len()).unwrap();
+        let public = self.worker.identity.key.verifying_key();
+        let contribution: Contribution = verified.verify(&public).unwrap().open().unwrap();
+        assert_eq!(contribution.key.round, *key);
+        contribution.payload
+    }
+
+    fn train_work(&self) -> TrainWork {
+        let Payload::Statistics(statistics) = self.contribution(0, Work::Statistics) else {
+            panic!("not statistics");
+        };
+        TrainWork {
+            training: self.job.training,
+            normalization: normalization(&self.job, &statistics),
+            grid: fl_model::Grid::for_clip_norm(self.job.grid, self.job.clip_norm, 4),
+            clip_norm: self.job.clip_norm,
+            ..sample::train_work(self.job.weight_max)
+        }
+    }
+
+    fn failure(&self, task: &Task) -> Failure {
+        match self.worker.perform(task) {
+            Done::Failed(key, failure) => {
+                assert_eq!(key, task.plan.key);
+                assert_eq!(lock(&self.ledger).sealed(&key).unwrap(), None);
+                failure
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn normalization(job: &JobSpec, statistics: &FeatureStatistics) -> Normalization {
+    statistics.normalization(&job.data.inputs.one_hot())
+}
+
+#[test]
+fn each_phase_gives_a_signed_contribution() {
+    let device = device(ROOM);
+    let work = device.train_work();
+    let payload = device.contribution(1, Work::Train(Box::new(work.clone())));
+    let Payload::Update { update, metrics } = payload else {
+        panic!("not an update");
+    };
+    assert_eq!(metrics.examples, update.weight());
+    assert!(metrics.examples > 1_000 && metrics.loss > 0);
+    let evaluate = EvaluateWork {
+        loss: work.training.loss,
+        normalization: work.normalization,
+    };
+    let Payload::Evaluation(counters) = device.contribution(1, Work::Evaluate(evaluate)) else {
+        panic!("not an evaluation");
+    };
+    assert_eq!(counters.confusion.iter().sum::<u64>(), counters.examples);
+    assert!(counters.examples > 8_000 && counters.loss > 0);
+    assert_eq!(lock(&device.ledger).outstanding().len(), 3);
+}
+
+#[test]
+fn training_again_gives_the_same_bytes() {
+    let (one, two) = (device(ROOM), device(ROOM));
+    let work = one.train_work();
+    assert_eq!(work, two.train_work());
+    one.contribution(1, Work::Train(Box::new(work.clone())));
+    two.contribution(1, Work::Train(Box::new(work.clone())));
+    let key = one.task(1, Work::Train(Box::new(work)), MODEL).plan.key;
+    assert_eq!(one.sealed(&key), two.sealed(&key));
+}
+
+#[test]
+fn training_that_diverges_is_declined() {
+    let device = device(ROOM);
+    let mut work = device.train_work();
+    work.training.learning_rate = 1e30;
+    let task = device.task(1, Work::Train(Box::new(work)), MODEL);
+    let failure = device.failure(&task);
+    assert_eq!(failure.reason, Reason::Diverged);
+    assert!(failure.detail.contains("learning rate"), "{failure}");
+}
+
+#[test]
+fn data_that_cannot_be_used_is_declined_until_it_is_mended() {
+    let device = device(ROOM);
+    let task = device.task(0, Work::Statistics, MODEL);
+    fs::remove_file(device.data_file()).unwrap();
+    let missing = device.failure(&task);
+    assert_eq!(missing.reason, Reason::DataUnusable);
+    assert!(missing.detail.contains("data.csv"), "{missing}");
+    fs::write(device.data_file(), "time,PM2.5\n").unwrap();
+    let unfit = device.failure(&task);
+    assert_eq!(unfit.reason, Reason::DataUnusable);
+    assert!(unfit.detail.contains("\"SO2\""), "{unfit}");
+    fs::write(device.data_file(), DATA).unwrap();
+    device.contribution(0, Work::Statistics);
+}
+
+#[test]
+fn a_model_that_cannot_be_used_is_declined() {
+    let device = device(ROOM);
+    let work = device.train_work();
+    let check = |model: &[u8], change: fn(&mut Task), part: &str| {
+        let mut task = device.task(1, Work::Train(Box::new(work.clone())), model);
+        change(&mut task);
+        let failure = device.failure(&task);
+        assert_eq!(failure.reason, Reason::ModelUnusable, "{failure}");
+        assert!(failure.detail.contains(part), "{part:?} in {failure}");
+    };
+    check(b"not a model", |_| {}, "ONNX");
+    check(
+        MODEL,
+        |task| task.objects.parameters = Arc::new(vec![1, 2, 3]),
+        "parameters",
+    );
+    let narrow = |task: &mut Task| {
+        task.plan.data.inputs.features.pop();
+        if let Work::Train(work) = &mut task.plan.work {
+            work.normalization.mean.truncate(12);
+            work.normalization.scale.truncate(12);
+        }
+    };
+    check(MODEL, narrow, "12 columns");
+}
+
+#[test]
+fn a_weight_beyond_the_plans_is_declined_before_training() {
+    let device = device(ROOM);
+    let mut work = device.train_work();
+    work.weight_max = 10;
+    let task = device.task(1, Work::Train(Box::new(work)), MODEL);
+    let failure = device.failure(&task);
+    assert_eq!(failure.reason, Reason::OverWeight);
+    assert!(failure.detail.contains("weight_max 10"), "{failure}");
+}
+
+#[test]
+fn a_full_disk_bound_is_declined_and_named() {
+    let device = device(100);
+    let task = device.task(0, Work::Statistics, MODEL);
+    let failure = device.failure(&task);
+    assert_eq!(failure.reason, Reason::Quota);
+    assert!(failure.detail.contains("outbox"), "{failure}");
+}
+
+#[test]
+fn a_round_keeps_the_rows_it_began_with() {
+    let device = device(ROOM);
+    let work = device.train_work();
+    let of = |payload: Payload| match payload {
+        Payload::Update { metrics, .. } => metrics.examples,
+        Payload::Statistics(statistics) => statistics.rows,
+        Payload::Evaluation(counters) => counters.examples,
+    };
+    let evaluate = |work: &TrainWork| {
+        Work::Evaluate(EvaluateWork {
+            loss: work.training.loss,
+            normalization: work.normalization.clone(),
+        })
+    };
+    device.contribution(1, Work::Train(Box::new(work.clone())));
+    let mut reader = flate2::read::GzDecoder::new(DATA);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+    let fewer: Vec<&str> = text.lines().take(3_000).collect();
+    fs::write(device.data_file(), fewer.join("\n")).unwrap();
+    assert!(of(device.contribution(1, evaluate(&work))) > 8_000);
+    assert!(of(device.contribution(2, evaluate(&work))) < 2_000);
+    let noted = lock(&device.ledger)
+        .snapshot(&device.job.job, 2)
+        .cloned()
+        .unwrap();
+    assert_eq!(
+        noted.sha256,
+        fl_model::Digest::of(fewer.join("\n").as_bytes()).to_string()
+    );
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_not_stored() {
+    let device = device(ROOM);
+    let task = device.task(0, Work::Statistics, MODEL);
+    task.cancelled.store(true, Ordering::Relaxed);
+    assert!(matches!(device.worker.perform(&task), Done::Cancelled(_)));
+    assert_eq!(lock(&device.ledger).outstanding(), []);
+    assert_eq!(task.plan.key.phase, Phase::Statistics);
+    drop(device.folder);
+}
