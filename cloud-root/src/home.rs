@@ -47,6 +47,16 @@ impl Home {
         self.0.join("quarantine")
     }
 
+    /// What this process timed beside the last round's log entries.
+    pub fn times_file(&self) -> PathBuf {
+        self.0.join("round-times.json")
+    }
+
+    /// Marks a job whose end was told to every region.
+    pub fn ended_file(&self, job: &fl_model::JobId) -> PathBuf {
+        self.0.join("ended").join(job.as_str())
+    }
+
     /// The key, which `init` made.
     pub fn key(&self) -> anyhow::Result<SigningKey> {
         keys::load(&self.key_file()).with_context(|| {

@@ -1,6 +1,7 @@
 //! The jobs of a root: which there are, which one runs, and what is known of each.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use fl_model::{Epoch, JobId, LogEntry, ObjectRef, RegionId};
 use fl_round::{RootLimits, RootRound, RootStage};
 use fl_runtime::clock::Clock;
 use fl_runtime::nats::{ObjectError, ReadError, Stream};
+use fl_runtime::store::{Access, write_atomic};
 use fl_telemetry::{Exporter, Identity, Metrics, wall_us};
 use fl_wire::limits::LOG_ENTRY_BYTES_MAX;
 use fl_wire::subjects::Subject;
@@ -43,9 +45,33 @@ pub(crate) struct Office {
     pub(crate) identity: Identity,
     pub(crate) metrics: Metrics,
     pub(crate) board: Board,
+    /// The highest epoch of any job: fogs and devices keep one for all of them.
+    pub(crate) epoch: AtomicU64,
 }
 
 impl Office {
+    /// The highest epoch that any job's log names.
+    pub(crate) fn epoch_max(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Relaxed))
+    }
+
+    /// Notes the epoch of a job.
+    pub(crate) fn saw_epoch(&self, epoch: Epoch) {
+        self.epoch.fetch_max(epoch.0, Ordering::Relaxed);
+    }
+
+    /// Notes that every region was told of a job's end, so that no start tells it again.
+    pub(crate) fn mark_ended(&self, job: &JobId) {
+        let file = self.home.ended_file(job);
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let marked = folder
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(write_atomic(&file, b"", Access::Umask)?));
+        if let Err(error) = marked {
+            tracing::warn!("the end of {job} is told again at the next start: {error:#}");
+        }
+    }
+
     /// An object that must be there; waits for the bus as long as it is away.
     pub(crate) async fn object(&self, object: &ObjectRef) -> anyhow::Result<Vec<u8>> {
         let mut told = false;
@@ -105,15 +131,15 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a job up as its log tells it.
-    fn insert(&self, root: &RootRound, history: Vec<RoundView>, submitted_us: u64) {
+    /// Takes a job up as its log tells it; one that is over for everybody is only shown.
+    fn insert(&self, root: &RootRound, history: Vec<RoundView>, submitted_us: u64, over: bool) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let known = Known {
             view: job_view::job(root, false, history),
             submitted_us,
             events: broadcast::channel(EVENTS_MAX).0,
             commands,
-            inbox: Some(inbox),
+            inbox: (!over).then_some(inbox),
             export: ExportInput::of(root),
         };
         self.jobs().entry(root.job().clone()).or_insert(known);
@@ -169,12 +195,10 @@ impl Board {
         self.jobs().get(job).map(|known| known.commands.clone())
     }
 
-    /// The oldest job that is not over, with its inbox.
+    /// The oldest job that is not over, or whose end was not told yet, with its inbox.
     pub(crate) fn take_next(&self) -> Option<(JobId, mpsc::Receiver<Command>)> {
         let mut jobs = self.jobs();
-        let waiting = jobs.iter_mut().filter(|(_, known)| {
-            known.inbox.is_some() && !matches!(known.view.state.as_str(), "finished" | "stopped")
-        });
+        let waiting = jobs.iter_mut().filter(|(_, known)| known.inbox.is_some());
         let (job, known) = waiting.min_by_key(|(_, known)| known.submitted_us)?;
         Some((job.clone(), known.inbox.take()?))
     }
@@ -239,10 +263,15 @@ pub(crate) async fn discover(office: &Office, job: &JobId) -> anyhow::Result<()>
         return Ok(());
     }
     if let Some(replayed) = replay(office, job).await? {
-        office
-            .board
-            .insert(&replayed.root, replayed.history, replayed.submitted_us);
         let ended = matches!(replayed.root.stage(), RootStage::Ended(_));
+        let over = ended && office.home.ended_file(job).exists();
+        office.saw_epoch(replayed.root.epoch());
+        office.board.insert(
+            &replayed.root,
+            replayed.history,
+            replayed.submitted_us,
+            over,
+        );
         let state = if ended { "over" } else { "not over" };
         tracing::info!(
             "job {job} is in the log and {state}: {} of {} rounds done",

@@ -81,7 +81,9 @@ impl Runner {
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let regions = self.roster.borrow_and_update().regions();
         self.step(RootEvent::Regions(regions)).await?;
+        self.root.outrank(self.office.epoch_max());
         self.step(RootEvent::Started).await?;
+        self.office.saw_epoch(self.root.epoch());
         while !self.is_over() {
             let event = self.next_event().await;
             if let Some(event) = event {
@@ -233,6 +235,7 @@ impl Runner {
                     .voice
                     .clear_plan(self.root.job(), &regions)
                     .await?;
+                self.office.mark_ended(self.root.job());
                 let how = job_view::end(how);
                 tracing::info!("job {} is {how}", self.root.job());
                 self.tell(JobEvent::Ended {
@@ -272,7 +275,7 @@ impl Runner {
                 ..
             } => {
                 if key.phase != fl_model::Phase::Evaluate {
-                    self.times.accepted_us.insert(region.clone(), wall_us());
+                    self.times.accepted_us.insert(region.to_string(), wall_us());
                 }
                 self.tell(JobEvent::Accepted {
                     round: key.round.0,
@@ -374,6 +377,7 @@ impl Runner {
     }
 
     fn round_done(&mut self, record: &RoundRecord) {
+        self.times = std::mem::take(&mut self.times).kept(&self.office.home, record);
         let office = &self.office;
         office
             .exporter

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -69,6 +70,7 @@ pub(crate) async fn serve(
         identity,
         metrics,
         board: Board::default(),
+        epoch: AtomicU64::new(0),
         home: home.clone(),
     });
     let control = ControlServer::start(

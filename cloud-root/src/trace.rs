@@ -2,29 +2,68 @@
 
 use std::collections::BTreeMap;
 
-use fl_model::{Phase, PhaseResult, Reason, RegionId, RoundOutcome};
+use fl_model::{Phase, PhaseResult, Reason, RoundOutcome};
 use fl_round::{Failover, PhaseRecord, RegionRecord, RoundRecord};
+use fl_runtime::store::{Access, write_atomic};
 use fl_telemetry::round::Evaluation;
 use fl_telemetry::{
     Identity, RegionSummary, RoundContext, RoundTrace, Service, SpanBatch, region::Transfer,
 };
+use serde::{Deserialize, Serialize};
+
+use crate::home::Home;
 
 /// A round is tried once: one that fails is followed by a new number.
 pub(crate) const ATTEMPT: u32 = 0;
 
 /// What is not in the log: how long the root's own steps took. Lost with the process, and then left out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct RoundTimes {
     /// Publishing the plan, of the first phase.
     pub(crate) plan: Option<Transfer>,
     /// Storing the next model.
     pub(crate) model: Option<Transfer>,
     /// When the log had taken each region's partial.
-    pub(crate) accepted_us: BTreeMap<RegionId, u64>,
+    pub(crate) accepted_us: BTreeMap<String, u64>,
     /// When the merge was done.
     pub(crate) merged_us: Option<u64>,
     /// When the log had taken the last entry.
     pub(crate) recorded_us: Option<u64>,
+}
+
+/// The times of one round, as they lie in the home: a root that starts again and tells its last round
+/// once more then gives the same spans to the byte, and a collector shows them once.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptTimes {
+    job: String,
+    round: u32,
+    times: RoundTimes,
+}
+
+impl RoundTimes {
+    /// The times that were kept of that round; those given where there are none, and then they are kept.
+    pub(crate) fn kept(self, home: &Home, record: &RoundRecord) -> Self {
+        let file = home.times_file();
+        let read = std::fs::read(&file).ok();
+        let kept: Option<KeptTimes> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let of_round =
+            |kept: &KeptTimes| kept.job == record.job.as_str() && kept.round == record.round.0;
+        if let Some(kept) = kept.filter(of_round) {
+            return kept.times;
+        }
+        let keep = KeptTimes {
+            job: record.job.to_string(),
+            round: record.round.0,
+            times: self,
+        };
+        let written = serde_json::to_vec(&keep)
+            .map_err(anyhow::Error::from)
+            .and_then(|bytes| Ok(write_atomic(&file, &bytes, Access::Umask)?));
+        if let Err(error) = written {
+            tracing::warn!("the times of round {} are not kept: {error:#}", keep.round);
+        }
+        keep.times
+    }
 }
 
 /// Who emits the root's spans.
@@ -74,7 +113,7 @@ fn regions(trace: &mut RoundTrace, phase: &PhaseRecord, times: &RoundTimes) {
         trace.region_sent(region.as_str(), phase.opened_us);
     }
     for (region, accepted) in &phase.accepted {
-        let end_us = times.accepted_us.get(region).copied();
+        let end_us = times.accepted_us.get(region.as_str()).copied();
         let accept = Transfer {
             start_us: accepted.accepted_us,
             end_us: end_us.unwrap_or(accepted.accepted_us + 1),
