@@ -3,6 +3,7 @@
 
 pub mod demo;
 pub mod digest;
+pub mod docker;
 pub mod fetch;
 pub mod guard;
 pub mod processes;

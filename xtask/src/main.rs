@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::demo::{self, DemoArguments};
+use xtask::docker::{self, DockerArguments};
 use xtask::fetch::{self, Platform, PythonRuntime};
 use xtask::processes::run_to_end;
 use xtask::testing::{self, TestArguments};
@@ -33,6 +34,8 @@ enum Task {
     },
     /// Run a federation on this machine: twelve stations in three regions, or your own model and data.
     Demo(DemoArguments),
+    /// Build the images and finish rounds in containers, on networks of their own.
+    Docker(DockerArguments),
     /// Fetch what is missing and run every test.
     Test(TestArguments),
     /// Check the dependency table, the inner layers' purity and the project's habits.
@@ -73,6 +76,7 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Fetch { platform, python } => fetch(platform, python)?,
         Task::Demo(arguments) => demo::run(&workspace::root()?, &arguments)?,
+        Task::Docker(arguments) => docker::run(&workspace::root()?, &arguments)?,
         Task::Test(arguments) => {
             return Ok(verdict(testing::run(&workspace::root()?, &arguments)?));
         }
