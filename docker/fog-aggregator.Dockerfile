@@ -11,7 +11,7 @@ RUN rm -rf docker \
     && mkdir /skeleton \
     && cp -r Cargo.lock .cargo /skeleton/ \
     && find . \( -name Cargo.toml -o -name lib.rs -o -name main.rs \) -exec cp --parents {} /skeleton/ \; \
-    && find /skeleton -name '*.rs' -exec sh -c 'echo "fn main() {}" > "$1"' _ {} \;
+    && for file in $(find /skeleton -name '*.rs'); do echo 'fn main() {}' >"$file"; done
 
 FROM rust:1.95.0-slim-bookworm AS build
 RUN apt-get update \
