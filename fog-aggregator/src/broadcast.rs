@@ -11,11 +11,16 @@ use fl_telemetry::region::Transfer;
 use fl_wire::topics::{Broadcast, ChunkName, Down, Topic};
 use fl_wire::{ChunkError, Chunker, Want};
 
+use futures::StreamExt as _;
+
 use crate::disk::Stores;
 use crate::mail::{Me, publish_until_done};
 
 /// Models that this process remembers having sent to the region.
 const MODELS_MAX: usize = 16;
+
+/// Chunks of an object that the broker has not acknowledged.
+const CHUNKS_IN_FLIGHT_MAX: usize = 4;
 
 /// Why an object was not sent. Devices ask again.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +114,7 @@ impl Broadcaster {
         transfer: &mut Transfer,
     ) -> Result<(), BroadcastError> {
         let digest = object.digest;
-        let bytes = self.read(digest).await?;
+        let bytes = Bytes::from(self.read(digest).await?);
         let chunker = Chunker::new(&bytes)?;
         if let Some(manifest) = self
             .me
@@ -119,11 +124,23 @@ impl Broadcaster {
             publish_until_done(&self.session, &topic, &manifest, false, Some(trace)).await?;
             transfer.bytes += manifest.len() as u64;
         }
-        for (number, chunk) in chunker.chunks() {
-            let topic = self.topic(Broadcast::Chunk(ChunkName { digest, number }));
-            let chunk = Bytes::copy_from_slice(chunk);
-            publish_until_done(&self.session, &topic, &chunk, false, None).await?;
-            transfer.bytes += chunk.len() as u64;
+        let pieces: Vec<_> = chunker
+            .chunks()
+            .map(|(number, chunk)| {
+                let topic = self.topic(Broadcast::Chunk(ChunkName { digest, number }));
+                (topic, bytes.slice_ref(chunk))
+            })
+            .collect();
+        let sending = futures::stream::iter(pieces).map(|(topic, chunk)| {
+            let session = self.session.clone();
+            async move {
+                publish_until_done(&session, &topic, &chunk, false, None).await?;
+                Ok::<_, BroadcastError>(chunk.len() as u64)
+            }
+        });
+        let mut sending = std::pin::pin!(sending.buffered(CHUNKS_IN_FLIGHT_MAX));
+        while let Some(sent) = sending.next().await {
+            transfer.bytes += sent?;
             transfer.chunks += 1;
         }
         Ok(())

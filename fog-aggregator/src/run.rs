@@ -168,7 +168,7 @@ pub async fn run_until(
         metrics,
         status,
     };
-    let inputs = Inputs {
+    let mut inputs = Inputs {
         mqtt: events,
         down,
         written,
@@ -180,12 +180,13 @@ pub async fn run_until(
         parts.me.region
     );
     Gateway::new(parts, round, remembered)
-        .run(inputs, shutdown)
+        .run(&mut inputs, shutdown)
         .await;
 
     following.abort();
     beating.abort();
     session.close().await;
+    drop(inputs);
     if let Some(broker) = broker {
         broker.stop().await;
     }

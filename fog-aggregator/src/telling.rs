@@ -64,16 +64,16 @@ impl Facts {
         let trace = RegionTrace::new(&context, region, fog, totals, received_us);
         Some(Self {
             start_us: received_us,
-            ..Self::resumed(trace)
+            ..Self::resumed(trace, None)
         })
     }
 
-    /// As a snapshot has them.
-    pub fn resumed(trace: RegionTrace) -> Self {
+    /// As the disk has them; closed at that time [µs since 1970], where they are.
+    pub fn resumed(trace: RegionTrace, closing_us: Option<u64>) -> Self {
         Self {
             trace,
             silent: BTreeSet::new(),
-            closing_us: None,
+            closing_us,
             start_us: 0,
         }
     }

@@ -118,13 +118,8 @@ impl Gateway {
 
     async fn on_presence(&mut self, device: DeviceId, online: bool) {
         if self.roster.device_key(&device).is_none() {
-            if online {
-                self.lines.warn(self.parts.clock.now_ms(), || {
-                    format!(
-                        "{device} connected and is not in this region's roster: add it with `cloud-root roster add {device} KEY --role device --region {}`",
-                        self.parts.me.region
-                    )
-                });
+            if online && self.own_entry.is_some() {
+                self.warn_of_stranger(&device);
             }
             if self.strangers.len() < STRANGERS_MAX {
                 self.strangers.insert(device, online);
@@ -137,6 +132,15 @@ impl Gateway {
         tracing::info!(%device, "{device} is {}", if online { "online" } else { "gone" });
         self.step(FogEvent::Online(device, online), Cause::Other)
             .await;
+    }
+
+    pub(super) fn warn_of_stranger(&mut self, device: &DeviceId) {
+        let region = &self.parts.me.region;
+        self.lines.warn(self.parts.clock.now_ms(), || {
+            format!(
+                "{device} is connected and not in this region's roster: add it with `cloud-root roster add {device} KEY --role device --region {region}`"
+            )
+        });
     }
 
     async fn on_hello(&mut self, device: DeviceId, hello: Hello) {

@@ -88,7 +88,10 @@ impl Gateway {
             if self.roster.device_key(&device).is_some() {
                 self.step(FogEvent::Online(device, online), Cause::Other)
                     .await;
-            } else if self.strangers.len() < super::STRANGERS_MAX {
+            } else {
+                if online && self.own_entry.is_some() {
+                    self.warn_of_stranger(&device);
+                }
                 self.strangers.insert(device, online);
             }
         }
@@ -97,7 +100,7 @@ impl Gateway {
     async fn on_plan(&mut self, job: JobId, bytes: Bytes) {
         let received_us = wall_us();
         let expected = Expected::kind(MessageKind::Plan).in_job(&job);
-        let plan = match self.from_root::<RoundPlan>(&bytes, expected) {
+        let plan = match self.open_from_root::<RoundPlan>(&bytes, expected) {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::error!(%job, "a plan of job {job} is not followed: {}", hint(&error));
@@ -148,7 +151,7 @@ impl Gateway {
             .filter(|resumed| resumed.key == plan.key);
         let (facts, arrived) = match resumed.map(|resumed| &resumed.notes) {
             Some(notes) => (
-                notes.trace.clone().map(Facts::resumed),
+                notes.trace.clone().map(|trace| Facts::resumed(trace, None)),
                 notes.arrived.clone(),
             ),
             None => (fresh(), Default::default()),
@@ -170,7 +173,7 @@ impl Gateway {
 
     async fn on_settled(&mut self, key: RoundKey, bytes: &[u8]) {
         let expected = Expected::kind(MessageKind::RoundSettled).in_round(&key);
-        let settled = match self.from_root::<RoundSettled>(bytes, expected) {
+        let settled = match self.open_from_root::<RoundSettled>(bytes, expected) {
             Ok(settled) if settled.key == key => settled,
             Ok(settled) => {
                 tracing::error!(%key, "the record of {} came as that of {key}", settled.key);
@@ -230,10 +233,7 @@ impl Gateway {
         if let Some(resumed) = self.resumed.take_if(|resumed| resumed.key == *key) {
             let closed_us = resumed.notes.saved_us;
             if let Some(trace) = resumed.notes.trace {
-                let mut facts = Facts::resumed(trace);
-                if resumed.closed {
-                    facts.closed(closed_us);
-                }
+                let facts = Facts::resumed(trace, resumed.closed.then_some(closed_us));
                 self.tell_late(key.clone(), facts, closed_us);
             }
         }
@@ -255,7 +255,7 @@ impl Gateway {
         self.parts.teller.add(key, facts, self.parts.clock.now_ms());
     }
 
-    fn from_root<B: Body>(&self, bytes: &[u8], expected: Expected) -> Result<B, WireError> {
+    fn open_from_root<B: Body>(&self, bytes: &[u8], expected: Expected) -> Result<B, WireError> {
         let verified = Envelope::parse(bytes, CONTROL_BYTES_MAX)?.verify(&self.parts.me.root)?;
         verified.expect(&expected)?;
         if let Ok(root) = MemberId::new(ROOT_NAME) {

@@ -270,7 +270,7 @@ impl Gateway {
     }
 
     pub(super) fn on_published(&mut self, key: RoundKey, published: Published) {
-        let now_ms = self.parts.clock.now_ms();
+        let (now_ms, now_us) = (self.parts.clock.now_ms(), wall_us());
         tracing::info!(%key, "the partial of {key} is with the root");
         let resumed = self
             .resumed
@@ -286,7 +286,9 @@ impl Gateway {
         let restored = resumed
             .as_ref()
             .and_then(|resumed| resumed.notes.trace.clone());
-        let Some(mut facts) = facts.or_else(|| restored.map(Facts::resumed)) else {
+        let Some(mut facts) =
+            facts.or_else(|| restored.map(|trace| Facts::resumed(trace, Some(now_us))))
+        else {
             // The root was faster with its record than the acknowledgement.
             self.parts.teller.published(&key, published.transfer);
             return;

@@ -202,7 +202,9 @@ impl Gateway {
             let key = report::key_of(&trace);
             let open = resumed.as_ref().map(|resumed| &resumed.key);
             if let Some(key) = key.filter(|key| Some(key) != open) {
-                parts.teller.add(key, Facts::resumed(trace), now_ms);
+                parts
+                    .teller
+                    .add(key, Facts::resumed(trace, Some(loaded_us)), now_ms);
             }
         }
         Self {
@@ -225,7 +227,7 @@ impl Gateway {
     }
 
     /// Runs until `shutdown`; everything that matters is on disk at any time.
-    pub async fn run(mut self, mut inputs: Inputs, shutdown: Shutdown) {
+    pub async fn run(mut self, inputs: &mut Inputs, shutdown: Shutdown) {
         for key in self.parts.stores.waiting() {
             self.parts.partials.start(key);
         }

@@ -45,7 +45,7 @@ impl Scene {
     async fn check(&mut self, bytes: &[u8], reason: Reason) {
         let receipt = self.attacker.deliver(bytes).await;
         assert_eq!(receipt.admission, Admission::Rejected(reason));
-        self.fog.logged(&["reject", reason.as_str()]).await;
+        self.fog.logged(&["rejected", reason.as_str()]).await;
         let metrics = self.fog.metrics().await;
         let counted = format!("reason=\"{reason}\"");
         assert!(metrics.contains(&counted), "{counted} in\n{metrics}");

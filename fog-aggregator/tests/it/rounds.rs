@@ -1,8 +1,12 @@
 //! Whole phases: plan, objects, contributions, partial, record.
 
 use fl_model::{Outcome, Phase, Reason, RoundOutcome, Sum};
+use fl_telemetry::{RoundContext, Unit};
 use fl_wire::topics::{Broadcast, ChunkName, Up};
-use fl_wire::{Answer, Assembler, Chunker, Decline, Envelope, Manifest, MessageKind, seal};
+use fl_wire::{
+    Answer, Assembler, AttributeValue, Chunker, Decline, Envelope, Manifest, MessageKind,
+    SpanBatch, WireSpan, seal,
+};
 
 use crate::device::{Device, update};
 use crate::fog::{Fog, until};
@@ -231,7 +235,6 @@ async fn who_comes_late_asks_for_what_was_broadcast() {
     one.contribute(&evaluate).await;
 
     let mut late = Device::connect(&fog, "edge-02").await;
-    late.broadcast(Broadcast::Fog).await;
     late.broadcast(Broadcast::Plan(evaluate.job.clone())).await;
     let want = fl_wire::Want {
         digest: plan.model.digest,
@@ -277,4 +280,69 @@ async fn a_job_that_ends_lets_its_devices_go() {
         one.settled().await.outcome,
         Outcome::Excluded(Reason::JobEnded)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_devices_own_spans_are_told_inside_its_row() {
+    let nats = Server::running();
+    let root = Root::new(nats.connect().await).await;
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    root.enrol(&fog, &["edge-01"]).await;
+    fog.start();
+    let mut device = Device::connect(&fog, "edge-01").await;
+    let train = key(1, Phase::Train);
+    root.open(&train, NEVER_MS).await;
+    device.contribute(&train).await;
+    // A clock in 1970, a span that no device has, and an attribute that is not a device's to set.
+    let span = |name: &str| WireSpan {
+        name: name.into(),
+        start_us: 3_000_000,
+        end_us: 3_000_500,
+        attributes: vec![
+            ("fl.examples".into(), AttributeValue::I64(10)),
+            ("fl.job".into(), AttributeValue::Text("forged".into())),
+        ],
+        error: None,
+        events: Vec::new(),
+    };
+    let batch = SpanBatch {
+        key: train.clone(),
+        stamped_us: 3_000_600,
+        spans: vec![span("train"), span("round 1")],
+    };
+    let header = device.header(MessageKind::Spans).in_round(&train);
+    let signed = seal(&header, &batch, &device.key).unwrap();
+    device.up(Up::Spans, &signed).await;
+    let (_, digest) = root.partial(&train, &fog).await;
+    root.settle(&train, Some(digest)).await;
+
+    let context = RoundContext::new("air", 1, 0);
+    let row = context.span_id(&Unit::Device("edge-01")).to_string();
+    let told = || async {
+        let spans = fog.spans();
+        let named = |name: &str| spans.iter().find(|span| span["name"] == name).cloned();
+        Some((named("device edge-01")?, named("train")?))
+    };
+    let (device_span, train_span) = until("the device's spans", told).await;
+    assert_eq!(device_span["spanId"], row.as_str());
+    assert_eq!(train_span["parentSpanId"], row.as_str());
+    let nanos =
+        |span: &serde_json::Value, at: &str| -> u64 { span[at].as_str().unwrap().parse().unwrap() };
+    let inside = |at| {
+        let range =
+            nanos(&device_span, "startTimeUnixNano")..=nanos(&device_span, "endTimeUnixNano");
+        range.contains(&nanos(&train_span, at))
+    };
+    assert!(inside("startTimeUnixNano") && inside("endTimeUnixNano"));
+    let resource = train_span["resource"].to_string();
+    assert!(
+        resource.contains("edge-agent") && resource.contains("edge-01"),
+        "{resource}"
+    );
+    let attributes = train_span["attributes"].to_string();
+    assert!(
+        attributes.contains("fl.examples") && !attributes.contains("forged"),
+        "{attributes}"
+    );
+    assert!(!fog.spans().iter().any(|span| span["name"] == "round 1"));
 }
