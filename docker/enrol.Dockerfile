@@ -10,7 +10,8 @@ COPY . .
 RUN rm -rf docker \
     && mkdir /skeleton \
     && cp -r Cargo.lock .cargo /skeleton/ \
-    && find . \( -name Cargo.toml -o -name lib.rs -o -name main.rs \) -exec cp --parents {} /skeleton/ \; \
+    && find . \( -name Cargo.toml -o -name lib.rs -o -name main.rs -o -path '*/tests/*.rs' \) \
+        -exec cp --parents {} /skeleton/ \; \
     && for file in $(find /skeleton -name '*.rs'); do echo 'fn main() {}' >"$file"; done
 
 FROM rust:1.95.0-slim-bookworm AS build
