@@ -3,21 +3,24 @@
 use std::fmt;
 use std::time::Duration;
 
-use fl_model::{JobSpec, RegionId, Role, RosterEntry};
+use fl_model::{Epoch, JobSpec};
 use fl_runtime::clock::wall_us;
-use fl_runtime::mqtt::{Event, MqttServer, SessionOptions, open, probe};
+use fl_runtime::mqtt::{Event, MqttServer, open, probe};
 use fl_runtime::store::{HomeLock, StoreError};
 use fl_runtime::{job_file, keys};
-use fl_wire::topics::{Broadcast, Topic};
-use fl_wire::{Envelope, Expected, MessageKind};
+use fl_wire::topics::Up;
+use fl_wire::{Hello, SigningKey, VersionRange};
 use tokio::time::timeout;
 
 use crate::cli::CheckArguments;
 use crate::data;
+use crate::run::agent::CLOCK_OFFSET_SHOWN_US;
+use crate::run::door::{Door, Incoming};
+use crate::run::identity::{About, Identity};
 use crate::settings::{Home, SETTINGS_FILE};
 
-/// How long the broker may take to give what it retained, in milliseconds.
-const RETAINED_MS: u64 = 2_000;
+/// How long the region's fog may take to answer a hello, in milliseconds.
+const ANSWER_MS: u64 = 3_000;
 
 /// A clock before this cannot be right, in µs since 1970: 2024-01-01.
 const CLOCK_US_MIN: u64 = 1_704_067_200_000_000;
@@ -172,11 +175,10 @@ async fn check_broker(report: &mut Report, home: &Home) {
         Err(error) => return report.add("broker", Err(error.to_string())),
     };
     // The name of a running agent is taken at the broker; this one must not throw it out.
-    let running = matches!(
+    if matches!(
         HomeLock::acquire(&home.folder),
         Err(StoreError::Locked { .. })
-    );
-    if running {
+    ) {
         let note = "not tried: the running agent is connected under this name".to_owned();
         return report.lines.push(("broker", Verdict::Note(note)));
     }
@@ -187,56 +189,89 @@ async fn check_broker(report: &mut Report, home: &Home) {
         "broker",
         Ok(format!("{} lets {} in", server.url(), home.device)),
     );
-    report.lines.push(("fog", fog(server, home).await));
+    if let Ok(key) = keys::load(&home.key_file()) {
+        let (fog, clock) = meet_fog(server, home, key).await;
+        report.lines.push(("fog", fog));
+        report.lines.extend(clock.map(|clock| ("offset", clock)));
+    }
 }
 
-/// Whether the region's fog has introduced itself, by an entry that our root signed.
-async fn fog(server: MqttServer, home: &Home) -> Verdict {
-    let topic = Topic::broadcast(&home.region, Broadcast::Fog).to_string();
-    let options = SessionOptions {
-        client_id: home.device.to_string(),
-        subscriptions: vec![topic.clone()],
-        presence: None,
+/// Says hello to the region's fog: what came of it, and how far its clock is from ours.
+async fn meet_fog(server: MqttServer, home: &Home, key: SigningKey) -> (Verdict, Option<Verdict>) {
+    let identity = Identity {
+        device: home.device.clone(),
+        region: home.region.clone(),
+        key,
     };
-    let (session, mut events) = open(server, options);
-    let retained = async {
+    let mut door = Door::new(&home.device, &home.region, home.root_key);
+    let (session, mut events) = open(server, identity.session_options());
+    let mut fog = None;
+    let answered = async {
         while let Some(event) = events.next().await {
-            if let Event::Message(message) = event
-                && message.topic == topic
-            {
-                return Some(message.payload);
+            match event {
+                Event::Connected => {
+                    let topic = identity.topic(Up::Hello).to_string();
+                    if let Ok(hello) = identity.seal(&hello(), &About::default()) {
+                        let sent = session.publish(&topic, hello, false, Vec::new()).await;
+                        sent.map_err(|error| tracing::debug!("{error}")).ok();
+                    }
+                }
+                Event::Message(message) => match door.read(&message.topic, &message.payload) {
+                    Ok(Incoming::Fog(member)) => fog = Some(Ok(member)),
+                    Ok(Incoming::Welcome(welcome)) => return Some(welcome),
+                    Err(refusal) if message.topic.ends_with("/bcast/fog") => {
+                        fog = Some(Err(refusal));
+                    }
+                    _ => {}
+                },
+                Event::Disconnected { .. } => {}
             }
         }
         None
     };
-    let payload = timeout(Duration::from_millis(RETAINED_MS), retained).await;
+    let answered = timeout(Duration::from_millis(ANSWER_MS), answered).await;
+    let now_us = i64::try_from(wall_us()).unwrap_or(i64::MAX);
     session.close().await;
-    match payload {
-        Ok(Some(payload)) => match read_fog(&payload, home) {
-            Ok(entry) => Verdict::Good(format!("{} serves region {}", entry.member, home.region)),
-            Err(why) => Verdict::Bad(format!(
-                "the fog's roster entry is not one that our root signed ({why}): check root.public_key"
-            )),
-        },
-        _ => Verdict::Note(format!(
+    let verdict = match (&fog, &answered) {
+        (Some(Ok(member)), Ok(Some(_))) => Verdict::Good(format!("{member} knows this device")),
+        (Some(Ok(member)), _) => Verdict::Bad(format!(
+            "{member} does not answer: add this device with `cloud-root roster add {} {} --role device --region {}`",
+            home.device,
+            keys::public_hex(&identity.key.verifying_key()),
+            home.region
+        )),
+        (Some(Err(refusal)), _) => Verdict::Bad(format!(
+            "the fog's roster entry is not one that our root signed ({refusal}): check root.public_key"
+        )),
+        (None, _) => Verdict::Note(format!(
             "no fog has introduced itself in region {}: is fog-aggregator running and enrolled?",
             home.region
         )),
-    }
+    };
+    let offset = answered.ok().flatten().map(|welcome| {
+        let offset_us = welcome.fog_time_us.saturating_sub(now_us);
+        let text = format!(
+            "this clock is {:+.3} s off the fog's",
+            -(offset_us as f64) / 1e6
+        );
+        match offset_us.saturating_abs() > CLOCK_OFFSET_SHOWN_US {
+            true => Verdict::Note(format!(
+                "{text}: rounds do not mind, but certificates and logs do"
+            )),
+            false => Verdict::Good(text),
+        }
+    });
+    (verdict, offset)
 }
 
-fn read_fog(payload: &[u8], home: &Home) -> Result<RosterEntry, String> {
-    let envelope = Envelope::parse(payload, fl_wire::limits::CONTROL_BYTES_MAX);
-    let verified = envelope.and_then(|envelope| envelope.verify(&home.root_key));
-    let entry = verified.and_then(|verified| {
-        verified.expect(&Expected::kind(MessageKind::RosterEntry))?;
-        verified.open::<RosterEntry>()
-    });
-    let entry = entry.map_err(|error| error.to_string())?;
-    let of_region = |region: &RegionId| entry.region == *region;
-    match entry.role == Role::Fog && of_region(&home.region) && !entry.removed {
-        true => Ok(entry),
-        false => Err(format!("{} is no fog of this region", entry.member)),
+fn hello() -> Hello {
+    Hello {
+        versions: VersionRange::SPOKEN,
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        runtime: String::new(),
+        outstanding: Vec::new(),
+        epoch: Epoch::default(),
+        wants: Vec::new(),
     }
 }
 
@@ -245,9 +280,6 @@ fn clock() -> Verdict {
         us if us < CLOCK_US_MIN => Verdict::Note(
             "set before 2024: rounds do not mind, but certificates and logs do".to_owned(),
         ),
-        us => Verdict::Good(format!(
-            "{} s since 1970; its offset from the fog's is logged at every connect",
-            us / 1_000_000
-        )),
+        us => Verdict::Good(format!("{} s since 1970", us / 1_000_000)),
     }
 }

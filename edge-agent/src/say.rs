@@ -54,6 +54,14 @@ pub(crate) fn rows(file: &Path, data: &LocalData) -> String {
     )
 }
 
+/// The first bytes of a text, cut between characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
+    let end = (0..=bytes_max.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +75,12 @@ mod tests {
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(5_210), "5.2 kB");
         assert_eq!(bytes(13_000_000), "13.0 MB");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("abc", 5), "abc");
+        assert_eq!(cut("aéb", 2), "a");
+        assert_eq!(cut("é", 0), "");
     }
 }

@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn the_sample_is_read() {
         let settings = settings::parse(SAMPLE, "config/edge-agent.toml").unwrap();
-        let home = Home::new(Path::new("/home/edge"), settings).unwrap();
-        assert_eq!(home.data_file, Path::new("/home/edge/data.csv.gz"));
+        let home = Home::new(Path::new("/srv/edge"), settings).unwrap();
+        assert_eq!(home.data_file, Path::new("/srv/edge/data.csv.gz"));
         assert_eq!(home.split, None);
     }
 

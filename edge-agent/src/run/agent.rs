@@ -1,19 +1,21 @@
 //! Events in, effects carried out: what the loop of [`super::run`] owns.
 
+mod incoming;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use fl_model::{Admission, ContributionKey, Digest, Outcome, Reason, RoundKey, RoundPlan};
+use fl_model::{ContributionKey, Digest, Outcome, Reason, RoundKey, RoundPlan};
 use fl_round::{EdgeEffect, EdgeEvent, EdgeRound, Millis};
 use fl_runtime::clock::{Clock, wall_us};
-use fl_runtime::mqtt::{Event, Message};
+use fl_runtime::mqtt::Event;
 use fl_telemetry::{DevicePhase, attr};
 use fl_wire::limits::{CHUNK_BYTES_MAX, DETAIL_BYTES_MAX, OUTSTANDING_MAX, VERSION_TEXT_BYTES_MAX};
 use fl_wire::topics::Up;
-use fl_wire::{Beat, Body, Decline, Hello, Receipt, VerifyingKey, VersionRange, Want, Welcome};
+use fl_wire::{Beat, Body, Decline, Hello, VerifyingKey, VersionRange, Want};
 use tokio::sync::mpsc;
 
-use super::door::{Door, Incoming};
+use super::door::Door;
 use super::downloads::Downloads;
 use super::identity::{About, Identity};
 use super::traces::Traces;
@@ -25,7 +27,7 @@ use crate::settings::TimingSettings;
 use crate::work::Failure;
 
 /// A clock that is this far from the fog's is worth a line, in microseconds.
-const CLOCK_OFFSET_SHOWN_US: i64 = 2_000_000;
+pub(crate) const CLOCK_OFFSET_SHOWN_US: i64 = 2_000_000;
 
 /// What an agent is made of.
 pub(super) struct Parts {
@@ -157,129 +159,6 @@ impl Agent {
         self.parts.clock.now_ms()
     }
 
-    fn on_message(&mut self, message: &Message) -> Result<(), LedgerError> {
-        let now = self.now();
-        match self.door.read(&message.topic, &message.payload) {
-            Ok(incoming) => self.on_incoming(incoming, message, now),
-            Err(refusal) => {
-                let digest = Digest::of(&message.payload);
-                // What the broker repeats at every connect is told once.
-                let again = self.refused.replace(digest) == Some(digest);
-                match refusal.is_worth_a_warning() && !again {
-                    true => tracing::warn!("{refusal} (on {})", message.topic),
-                    false => tracing::debug!("{refusal} (on {})", message.topic),
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn on_incoming(
-        &mut self,
-        incoming: Incoming,
-        message: &Message,
-        now: Millis,
-    ) -> Result<(), LedgerError> {
-        match incoming {
-            Incoming::Plan(plan) => {
-                self.feed(EdgeEvent::Plan(plan))?;
-                if message.retain && self.connected {
-                    // Its objects went to those who were there.
-                    self.parts.downloads.hurry(now);
-                }
-                Ok(())
-            }
-            Incoming::PlanCleared(job) => {
-                if self.fetching.take_if(|plan| plan.key.job == job).is_some() {
-                    self.parts.downloads.stop();
-                }
-                self.feed(EdgeEvent::PlanCleared(job))
-            }
-            Incoming::Fog(member) => {
-                tracing::debug!("the region's fog is {member}");
-                Ok(())
-            }
-            Incoming::Welcome(welcome) => self.on_welcome(&welcome),
-            Incoming::Receipt(receipt) => self.on_receipt(receipt),
-            Incoming::Settled(settled) => {
-                self.feed(EdgeEvent::Settled(settled.key.round, settled.outcome))
-            }
-            Incoming::Manifest(manifest) => {
-                let taken = self.parts.downloads.on_manifest(manifest, now);
-                self.on_object(taken)
-            }
-            Incoming::Chunk(name) => {
-                let taken = self.parts.downloads.on_chunk(&name, &message.payload, now);
-                self.on_object(taken)
-            }
-            Incoming::Want(want) => {
-                let key = lock(&self.parts.ledger).find(&want.digest).cloned();
-                match key {
-                    Some(key) => self.send(&key, Some(want)),
-                    None => Ok(()),
-                }
-            }
-        }
-    }
-
-    fn on_object(&mut self, taken: Result<(), String>) -> Result<(), LedgerError> {
-        if let Err(why) = taken {
-            tracing::warn!("{why}");
-        }
-        self.start_when_ready()
-    }
-
-    fn on_welcome(&mut self, welcome: &Welcome) -> Result<(), LedgerError> {
-        if !VersionRange::SPOKEN.contains(welcome.version) {
-            tracing::warn!(
-                "the fog speaks protocol version {} and this agent {} to {}: update the older side",
-                welcome.version,
-                VersionRange::SPOKEN.min,
-                VersionRange::SPOKEN.max
-            );
-        }
-        let offset_us = welcome.fog_time_us.saturating_sub(wall_us_signed());
-        if offset_us.saturating_abs() > CLOCK_OFFSET_SHOWN_US {
-            tracing::warn!(
-                "this device's clock is {:.1} s off the fog's: rounds do not mind, logs do",
-                offset_us as f64 / 1e6
-            );
-        }
-        let answers = welcome.answers.iter().cloned();
-        let answers = answers.map(|(key, answer)| (key.round, answer_of(answer)));
-        self.feed(EdgeEvent::Welcome(answers.collect()))
-    }
-
-    fn on_receipt(&mut self, receipt: Receipt) -> Result<(), LedgerError> {
-        let key = receipt.key.round;
-        let held = lock(&self.parts.ledger).digest(&key);
-        let admission = match receipt.admission {
-            _ if held.is_none() => return Ok(()),
-            admission if held == Some(receipt.digest) => admission,
-            Admission::Admitted => {
-                tracing::warn!("{}: the fog has admitted other bytes", say::place(&key));
-                Admission::Rejected(Reason::Duplicate)
-            }
-            Admission::Rejected(reason) => {
-                tracing::warn!(
-                    "{}: the fog refused other bytes that came under this device's name: {reason}",
-                    say::place(&key)
-                );
-                return Ok(());
-            }
-        };
-        match admission {
-            Admission::Admitted => tracing::info!("{}: admitted", say::place(&key)),
-            Admission::Rejected(reason) => {
-                tracing::warn!("{}: rejected: {reason}", say::place(&key));
-            }
-        }
-        if let Some(batch) = self.traces.answered(&key) {
-            self.say(Up::Spans, &batch, Some(&key));
-        }
-        self.feed(EdgeEvent::Receipt(key, admission))
-    }
-
     /// Lets the state machine decide, and does what it says, in order.
     fn feed(&mut self, event: EdgeEvent) -> Result<(), LedgerError> {
         let now = self.now();
@@ -335,8 +214,8 @@ impl Agent {
         };
         let hello = Hello {
             versions: VersionRange::SPOKEN,
-            agent: cut(env!("CARGO_PKG_VERSION"), VERSION_TEXT_BYTES_MAX),
-            runtime: cut(&self.parts.runtime, VERSION_TEXT_BYTES_MAX),
+            agent: say::cut(env!("CARGO_PKG_VERSION"), VERSION_TEXT_BYTES_MAX),
+            runtime: say::cut(&self.parts.runtime, VERSION_TEXT_BYTES_MAX),
             outstanding: outstanding
                 .into_iter()
                 .take(OUTSTANDING_MAX)
@@ -457,7 +336,7 @@ impl Agent {
         let decline = Decline {
             key: key.clone(),
             reason,
-            detail: cut(&detail, DETAIL_BYTES_MAX),
+            detail: say::cut(&detail, DETAIL_BYTES_MAX),
         };
         self.say(Up::Decline, &decline, Some(key));
     }
@@ -495,22 +374,4 @@ fn on_disk<T>(work: impl FnOnce() -> T) -> T {
 
 fn wall_us_signed() -> i64 {
     i64::try_from(wall_us()).unwrap_or(i64::MAX)
-}
-
-/// The first bytes of a text, cut between characters.
-fn cut(text: &str, bytes_max: usize) -> String {
-    let end = (0..=bytes_max.min(text.len()))
-        .rev()
-        .find(|&at| text.is_char_boundary(at));
-    text[..end.unwrap_or(0)].to_owned()
-}
-
-fn answer_of(answer: fl_wire::Answer) -> fl_round::Answer {
-    match answer {
-        fl_wire::Answer::Admitted => fl_round::Answer::Admitted,
-        fl_wire::Answer::Rejected(reason) => fl_round::Answer::Rejected(reason),
-        fl_wire::Answer::Settled(outcome) => fl_round::Answer::Settled(outcome),
-        fl_wire::Answer::SendAgain => fl_round::Answer::SendAgain,
-        fl_wire::Answer::Unknown => fl_round::Answer::Unknown,
-    }
 }

@@ -1,8 +1,9 @@
 //! Who the device is, and what it signs.
 
 use fl_model::{DeviceId, Epoch, RegionId, RoundKey, TraceContext};
+use fl_runtime::mqtt::{Presence, SessionOptions};
 use fl_telemetry::{SpanId, TraceId, Unit};
-use fl_wire::topics::{Topic, Up};
+use fl_wire::topics::{OFFLINE, ONLINE, Topic, Up, device_subscriptions};
 use fl_wire::{Body, Header, SigningKey, WireError, seal};
 
 /// A device with its key.
@@ -47,6 +48,19 @@ impl Identity {
     /// A topic under which this device publishes.
     pub(crate) fn topic(&self, up: Up) -> Topic {
         Topic::up(&self.region, &self.device, up)
+    }
+
+    /// How it presents itself to its broker.
+    pub(crate) fn session_options(&self) -> SessionOptions {
+        SessionOptions {
+            client_id: self.device.to_string(),
+            subscriptions: device_subscriptions(&self.region, &self.device).to_vec(),
+            presence: Some(Presence {
+                topic: Topic::presence(&self.region, &self.device).to_string(),
+                online: ONLINE.to_vec(),
+                offline: OFFLINE.to_vec(),
+            }),
+        }
     }
 
     /// The device's own span in a round's trace: its fog emits it, and everything of the device hangs

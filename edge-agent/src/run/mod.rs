@@ -9,10 +9,10 @@
 //! One loop owns the state machine and feeds it one event at a time. Work is done on a thread of its
 //! own and reports back through a bounded queue.
 
-mod agent;
-mod door;
+pub(crate) mod agent;
+pub(crate) mod door;
 mod downloads;
-mod identity;
+pub(crate) mod identity;
 #[cfg(test)]
 pub(crate) mod sample;
 mod traces;
@@ -24,10 +24,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use fl_runtime::clock::Clock;
 use fl_runtime::keys;
-use fl_runtime::mqtt::{MqttServer, Presence, SessionOptions, open};
+use fl_runtime::mqtt::{MqttServer, open};
 use fl_runtime::shutdown::Shutdown;
 use fl_runtime::store::{HomeLock, ObjectCache};
-use fl_wire::topics::{OFFLINE, ONLINE, Topic, device_subscriptions};
 use tokio::sync::mpsc;
 
 use crate::ledger::Ledger;
@@ -69,15 +68,6 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
         region: home.region.clone(),
         key,
     });
-    let options = SessionOptions {
-        client_id: home.device.to_string(),
-        subscriptions: device_subscriptions(&home.region, &home.device).to_vec(),
-        presence: Some(Presence {
-            topic: Topic::presence(&home.region, &home.device).to_string(),
-            online: ONLINE.to_vec(),
-            offline: OFFLINE.to_vec(),
-        }),
-    };
     tracing::info!(
         "{} of region {}: {} contributions wait in the outbox, epoch {}",
         home.device,
@@ -85,7 +75,7 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
         ledger.outstanding().len(),
         ledger.epoch()
     );
-    let (session, mut events) = open(server, options);
+    let (session, mut events) = open(server, identity.session_options());
     let (results, mut finished) = mpsc::channel(RESULTS_MAX);
     let ledger = Arc::new(Mutex::new(ledger));
     let clock = Clock::start();
