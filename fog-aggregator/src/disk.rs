@@ -154,7 +154,7 @@ impl Stores {
         })
     }
 
-    /// Reads what was left. A damaged snapshot is moved aside: its devices send again.
+    /// Reads what was left. A partial whose phase is settled is removed; a damaged snapshot is moved aside: its devices send again.
     ///
     /// # Errors
     /// Every [`DiskError`].
@@ -166,6 +166,9 @@ impl Stores {
             }
             None => State::default(),
         };
+        for record in &state.settled {
+            self.partials.remove(&file_key(&record.key))?;
+        }
         let traces = self.traces.keys().into_iter().filter_map(|key| {
             let bytes = self.traces.get(&key).ok().flatten()?;
             serde_json::from_slice(&bytes).ok()

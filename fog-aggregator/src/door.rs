@@ -312,3 +312,6 @@ fn round_of(header: &Header) -> Option<RoundKey> {
         phase: Phase::ALL.into_iter().find(is_of)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

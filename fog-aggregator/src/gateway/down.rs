@@ -11,7 +11,7 @@ use fl_wire::{
     Body, Envelope, Expected, MessageKind, RoundSettled, WireError, contribution_bytes_max,
 };
 
-use super::{Cause, Current, Gateway};
+use super::{Cause, Current, Gateway, SEND_REST_MS};
 use crate::disk::Job;
 use crate::follow::Down;
 use crate::roster::Roster;
@@ -19,6 +19,8 @@ use crate::telling::Facts;
 
 impl Gateway {
     pub(super) async fn on_down(&mut self, down: Down) {
+        let send_rest_ms = self.parts.clock.now_ms() + SEND_REST_MS;
+        self.send_rest_ms.get_or_insert(send_rest_ms);
         match down {
             Down::Roster(list) => self.on_roster(&list).await,
             Down::Plan(job, bytes) if bytes.is_empty() => self.on_job_ended(job).await,

@@ -42,6 +42,10 @@ use crate::uploads::Uploads;
 /// How often what is due is looked at.
 const TICK: Duration = Duration::from_millis(250);
 
+/// After the root's first message, how long its others are waited for before partials from before the
+/// start are sent: it may have settled their phases, and purged what they belonged to [ms].
+const SEND_REST_MS: u64 = 3_000;
+
 /// Devices outside of the roster that are remembered, and hellos before it.
 const STRANGERS_MAX: usize = 1_024;
 
@@ -182,6 +186,8 @@ pub struct Gateway {
     /// Objects that devices are being sent.
     answering: BTreeSet<(DeviceId, Digest)>,
     next_beat_ms: u64,
+    /// When partials from before the start are sent whose phase the root has not spoken of.
+    send_rest_ms: Option<u64>,
     lines: report::Lines,
     started_ms: u64,
 }
@@ -221,6 +227,7 @@ impl Gateway {
             uploads: Uploads::default(),
             answering: BTreeSet::new(),
             next_beat_ms: now_ms,
+            send_rest_ms: None,
             lines: report::Lines::default(),
             started_ms: now_ms,
         }
@@ -228,9 +235,6 @@ impl Gateway {
 
     /// Runs until `shutdown`; everything that matters is on disk at any time.
     pub async fn run(mut self, inputs: &mut Inputs, shutdown: Shutdown) {
-        for key in self.parts.stores.waiting() {
-            self.parts.partials.start(key);
-        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let clock = self.parts.clock;

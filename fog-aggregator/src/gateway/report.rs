@@ -70,6 +70,12 @@ impl Gateway {
             self.next_beat_ms = now_ms + BEAT_MS;
             self.beat();
         }
+        if self.send_rest_ms.is_some_and(|at| now_ms >= at) {
+            self.send_rest_ms = Some(u64::MAX);
+            for key in self.parts.stores.waiting() {
+                self.parts.partials.start(key);
+            }
+        }
         let status = self.status(now_ms);
         self.parts
             .metrics
