@@ -8,4 +8,5 @@ mod encrypted;
 mod link;
 mod mosquitto;
 mod nats;
+mod nats_rights;
 mod nats_server;
