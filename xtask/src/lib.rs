@@ -1,6 +1,7 @@
 //! Tributary's development commands, and what they share with the end-to-end tests: finding and
 //! fetching servers, and supervising processes.
 
+pub mod bench;
 pub mod demo;
 pub mod digest;
 pub mod docker;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::bench::{self, BenchArguments};
 use xtask::demo::{self, DemoArguments};
 use xtask::docker::{self, DockerArguments};
 use xtask::fetch::{self, Platform, PythonRuntime};
@@ -38,6 +39,8 @@ enum Task {
     Docker(DockerArguments),
     /// Fetch what is missing and run every test.
     Test(TestArguments),
+    /// Measure: a local step, the exact sum, a round; side by side in one run, as ratios.
+    Bench(BenchArguments),
     /// Check the dependency table, the inner layers' purity and the project's habits.
     Tidy,
     /// Check licences, bans, sources and advisories of the dependencies.
@@ -77,6 +80,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Fetch { platform, python } => fetch(platform, python)?,
         Task::Demo(arguments) => demo::run(&workspace::root()?, &arguments)?,
         Task::Docker(arguments) => docker::run(&workspace::root()?, &arguments)?,
+        Task::Bench(arguments) => bench::run(&workspace::root()?, &arguments)?,
         Task::Test(arguments) => {
             return Ok(verdict(testing::run(&workspace::root()?, &arguments)?));
         }
