@@ -40,6 +40,7 @@ pub(crate) struct Runner {
     roster: watch::Receiver<Arc<RosterFile>>,
     beats: broadcast::Receiver<(RegionId, u32)>,
     commands: mpsc::Receiver<Command>,
+    reconnects: watch::Receiver<u64>,
 }
 
 /// The context of a round's span: derived, so that fogs and devices find the same.
@@ -72,6 +73,7 @@ impl Runner {
             roster: office.roster.clone(),
             beats: office.beats.subscribe(),
             commands,
+            reconnects: office.voice.nats.reconnects(),
             root,
             office,
         }
@@ -99,7 +101,9 @@ impl Runner {
 
     async fn next_event(&mut self) -> Option<RootEvent> {
         let clock = self.office.clock;
-        let timeout = self.root.next_timeout();
+        // While the bus is away nobody is late: what is due waits until it is back.
+        let connected = self.office.voice.nats.is_connected();
+        let timeout = self.root.next_timeout().filter(|_| connected);
         let wake = async {
             match timeout {
                 Some(timeout) => clock.sleep_until_ms(timeout.at).await,
@@ -124,7 +128,11 @@ impl Runner {
                 Some(Command::Stop) => Some(RootEvent::Stop),
                 None => std::future::pending().await,
             },
-            () = wake => Some(RootEvent::Timeout),
+            Ok(()) = self.reconnects.changed() => Some(RootEvent::Reconnected),
+            () = wake => {
+                let connected = self.office.voice.nats.is_connected();
+                connected.then_some(RootEvent::Timeout)
+            }
         }
     }
 
@@ -161,7 +169,12 @@ impl Runner {
     /// Feeds one event, and whatever comes of it, before the next is looked at.
     async fn step(&mut self, event: RootEvent) -> anyhow::Result<()> {
         let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
+        while let Some(mut event) = events.pop_front() {
+            // First of all: an entry may have waited for the bus longer than a fog may be silent.
+            if self.reconnects.has_changed().unwrap_or(false) {
+                self.reconnects.mark_unchanged();
+                events.push_front(std::mem::replace(&mut event, RootEvent::Reconnected));
+            }
             let now = self.office.clock.now_ms();
             let effects = self.root.handle(event, now, wall_us(), trace_of);
             for effect in effects {

@@ -90,6 +90,8 @@ enum Stage {
 struct Current {
     plan: Box<RoundPlan>,
     stage: Stage,
+    /// When a refusal is said again: nobody answers it, and a fog that started anew may not know it.
+    say_at: Option<Millis>,
 }
 
 /// A stored contribution on its way.
@@ -157,8 +159,11 @@ impl EdgeRound {
 
     /// When to call with [`EdgeEvent::Timeout`].
     pub fn next_timeout(&self) -> Option<Timeout> {
-        let at = self.held.values().filter_map(|held| held.ask_at).min()?;
-        let why = "no answer to a contribution";
+        let asked = self.held.values().filter_map(|held| held.ask_at).min();
+        let asked = asked.map(|at| (at, "no answer to a contribution"));
+        let said = self.current.as_ref().and_then(|current| current.say_at);
+        let said = said.map(|at| (at, "a fog that may not know of a refusal"));
+        let (at, why) = asked.into_iter().chain(said).min()?;
         self.connected.then_some(Timeout { at, why })
     }
 
@@ -177,7 +182,7 @@ impl EdgeRound {
             EdgeEvent::PlanCleared(job) => self.on_cleared(&job),
             EdgeEvent::ObjectsReady(key) => self.on_objects(&key),
             EdgeEvent::Stored(key) => self.on_stored(key, now),
-            EdgeEvent::Failed(key, reason) => self.on_failed(&key, reason),
+            EdgeEvent::Failed(key, reason) => self.on_failed(&key, reason, now),
             EdgeEvent::Receipt(key, admission) => self.on_receipt(key, admission, now),
             EdgeEvent::Settled(key, outcome) => self.forget(key, outcome),
             EdgeEvent::Welcome(answers) => self.on_welcome(answers, now),
@@ -210,11 +215,10 @@ impl EdgeRound {
         if let Some(current) = &self.current {
             if current.plan.key == key {
                 // The fog started again and asks once more: what it may have lost is said again.
-                if let Stage::Declined(reason) = current.stage {
-                    effects.push(EdgeEffect::Decline(key, reason));
-                } else if current.stage == Stage::Done {
+                if current.stage == Stage::Done {
                     effects.extend(self.send(key, now));
                 }
+                effects.extend(self.say_refusal(now));
                 return effects;
             }
             if matches!(current.stage, Stage::Fetching | Stage::Working) {
@@ -228,7 +232,11 @@ impl EdgeRound {
             effects.push(EdgeEffect::Fetch(plan.clone()));
             Stage::Fetching
         };
-        self.current = Some(Current { plan, stage });
+        self.current = Some(Current {
+            plan,
+            stage,
+            say_at: None,
+        });
         effects
     }
 
@@ -262,11 +270,23 @@ impl EdgeRound {
         self.send(key, now)
     }
 
-    fn on_failed(&mut self, key: &RoundKey, reason: Reason) -> Vec<EdgeEffect> {
-        if self.set_stage(key, Stage::Declined(reason)) {
-            return vec![EdgeEffect::Decline(key.clone(), reason)];
+    fn on_failed(&mut self, key: &RoundKey, reason: Reason, now: Millis) -> Vec<EdgeEffect> {
+        if !self.set_stage(key, Stage::Declined(reason)) {
+            return Vec::new();
         }
-        Vec::new()
+        self.say_refusal(now)
+    }
+
+    /// Says that there will be no contribution to the phase in progress, where that is so.
+    fn say_refusal(&mut self, now: Millis) -> Vec<EdgeEffect> {
+        let Some(current) = self.current.as_mut() else {
+            return Vec::new();
+        };
+        let Stage::Declined(reason) = current.stage else {
+            return Vec::new();
+        };
+        current.say_at = Some(now + self.resend_after_ms);
+        vec![EdgeEffect::Decline(current.plan.key.clone(), reason)]
     }
 
     fn set_stage(&mut self, key: &RoundKey, stage: Stage) -> bool {
@@ -309,6 +329,7 @@ impl EdgeRound {
                 }
             });
         }
+        effects.extend(self.say_refusal(now));
         effects
     }
 
@@ -322,9 +343,15 @@ impl EdgeRound {
         }
         let late = self.held.iter().filter(|(_, held)| due(held));
         let late: Vec<RoundKey> = late.map(|(key, _)| key.clone()).collect();
-        late.into_iter()
+        let mut effects: Vec<EdgeEffect> = late
+            .into_iter()
             .flat_map(|key| self.send(key, now))
-            .collect()
+            .collect();
+        let refusal = self.current.as_ref().and_then(|current| current.say_at);
+        if refusal.is_some_and(|at| at <= now) {
+            effects.extend(self.say_refusal(now));
+        }
+        effects
     }
 
     /// Asks about everything that is outstanding; the answer, too, may be lost.

@@ -65,6 +65,8 @@ pub enum RootEvent {
     },
     /// The result of [`RootEffect::Merge`] is stored.
     Merged(RoundKey, Box<PhaseResult>),
+    /// The bus was away and is back: until now nobody could be heard.
+    Reconnected,
     /// An operator ends the job.
     Stop,
     /// The time of [`RootRound::next_timeout`] has come.
@@ -285,6 +287,10 @@ impl RootRound {
                 bytes,
             } => self.on_partial(&partial, digest, bytes, at_us),
             RootEvent::Merged(key, result) => self.on_merged(key, result, at_us),
+            RootEvent::Reconnected => {
+                self.on_reconnected(now);
+                Vec::new()
+            }
             RootEvent::Stop => self.on_stop(at_us),
             RootEvent::Timeout => Vec::new(),
         };

@@ -37,6 +37,22 @@ impl RootRound {
         }
     }
 
+    /// Silence while the bus was away says nothing of a fog, and what waits on the bus has yet to come.
+    pub(super) fn on_reconnected(&mut self, now: Millis) {
+        for fog in self.fogs.values_mut().filter(|fog| fog.heard.is_some()) {
+            fog.heard = Some(now);
+        }
+        self.started = self.started.map(|_| now);
+        let report_ms = self.limits.report_ms;
+        if let Some(deadline) = self
+            .current
+            .as_mut()
+            .and_then(|current| current.deadline.as_mut())
+        {
+            *deadline = (*deadline).max(now + report_ms);
+        }
+    }
+
     /// Whether a region's fog may still answer.
     pub(super) fn is_alive(&self, region: &RegionId) -> bool {
         self.silent_at(region).is_some_and(|at| self.now < at)

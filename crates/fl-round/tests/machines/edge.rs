@@ -218,6 +218,38 @@ fn a_stored_contribution_is_never_made_again() {
     );
 }
 
+/// A fog that starts anew may miss what was said while it started; nobody answers a refusal.
+#[test]
+fn a_refusal_is_said_again_until_its_plan_goes() {
+    let mut edge = with_plan("1/train");
+    let declined = "decline 1/train diverged";
+    check(
+        &mut edge,
+        &[
+            (
+                1,
+                EdgeEvent::Failed(key("1/train"), Reason::Diverged),
+                declined,
+            ),
+            (2, EdgeEvent::Welcome(Vec::new()), declined),
+        ],
+    );
+    let again = edge.next_timeout().map(|timeout| timeout.at).unwrap();
+    check(
+        &mut edge,
+        &[
+            (again - 1, EdgeEvent::Timeout, ""),
+            (again, EdgeEvent::Timeout, declined),
+        ],
+    );
+    assert!(
+        edge.next_timeout()
+            .is_some_and(|timeout| timeout.at > again)
+    );
+    edge.handle(EdgeEvent::Plan(plan("2/train", 1)), again + 1);
+    assert_eq!(edge.next_timeout(), None);
+}
+
 #[test]
 fn what_cannot_be_made_is_declined_as_often_as_it_is_asked_for() {
     let mut edge = with_plan("1/train");

@@ -257,6 +257,25 @@ fn a_silent_fog_is_not_waited_for() {
 }
 
 #[test]
+fn nobody_is_late_while_the_bus_is_away() {
+    let mut cloud = Cloud::open();
+    cloud.beat("r", 2, 900);
+    cloud.beat("s", 2, 900);
+    let back = 60_000;
+    assert_eq!(cloud.handle(RootEvent::Reconnected, back), "");
+    assert_eq!(
+        cloud.root.next_timeout().map(|t| t.at),
+        Some(back + LIMITS.report_ms.min(LIMITS.fog_silence_ms))
+    );
+    assert_eq!(cloud.report("r", "a b", back + 1), "log accepted r");
+    let closed = cloud.report("s", "c", back + 2);
+    assert!(
+        closed.starts_with("log accepted s, log closed Merged"),
+        "{closed}"
+    );
+}
+
+#[test]
 fn a_phase_without_its_quorum_is_tried_again_in_the_next_round() {
     let mut cloud = Cloud::open();
     cloud.report("r", "a", 1);

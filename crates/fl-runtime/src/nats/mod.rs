@@ -145,6 +145,10 @@ impl Nats {
             .connect(addresses)
             .await
             .map_err(|error| refusal(&error, &url, server.tls.is_some()))?;
+        // The first connection is none made anew: whoever waits for an answer must not take it for one.
+        let mut counted = connects.clone();
+        let first = counted.wait_for(|connects| *connects > 0);
+        let _ = tokio::time::timeout(Duration::from_secs(CONNECT_S), first).await;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(Duration::from_secs(ANSWER_S))
             .build(client.clone());
@@ -159,6 +163,23 @@ impl Nats {
     /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Changes whenever the connection is made anew.
+    pub fn reconnects(&self) -> watch::Receiver<u64> {
+        let mut connects = self.connects.clone();
+        connects.mark_unchanged();
+        connects
+    }
+
+    /// Waits for an answer; none when the connection is made anew meanwhile, for then none comes.
+    async fn answered<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        let mut reconnects = self.reconnects();
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            Ok(()) = reconnects.changed() => None,
+        }
     }
 
     /// The address, without secrets.

@@ -16,6 +16,8 @@ use crate::backoff::Backoff;
 
 /// How often an append is tried again when the stream has not taken it, before the caller decides.
 const APPEND_ATTEMPTS: u32 = 4;
+/// Why there is no answer to a request whose connection is gone.
+const LOST: &str = "the connection was lost before the answer";
 
 /// Most bytes that one replay may hold in memory.
 const REPLAY_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -228,7 +230,10 @@ impl Nats {
             .send_publish(subject.to_owned(), message)
             .await;
         let acked = match sent {
-            Ok(ack) => ack.await,
+            Ok(ack) => match self.answered(ack.into_future()).await {
+                Some(acked) => acked,
+                None => return Ok(Err(LOST.to_owned())),
+            },
             Err(error) => Err(error),
         };
         match acked {
@@ -263,7 +268,9 @@ impl Nats {
         };
         let handle = self.jetstream.get_stream_no_info(stream.name()).await;
         let handle = handle.map_err(|error| unavailable(error.to_string()))?;
-        match handle.get_last_raw_message_by_subject(subject).await {
+        let asked = handle.get_last_raw_message_by_subject(subject);
+        let answer = self.answered(asked).await;
+        match answer.ok_or_else(|| unavailable(LOST.to_owned()))? {
             Ok(message) => Ok(Some(StoredMessage {
                 subject: message.subject.to_string(),
                 sequence: message.sequence,
