@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::federation::{Federation, agent_name};
@@ -97,22 +97,32 @@ impl Baselines {
     }
 
     /// Every device trains on its own rows: device → epochs → score. Tells how many are done.
+    ///
+    /// A device that cannot train, on which rows or settings ever, is told of in `unable`, each with
+    /// the agent's own words, and left out of everything from then on.
     pub fn alone(
         &mut self,
         mut progress: impl FnMut(usize, usize),
+        unable: &mut Vec<(String, String)>,
     ) -> Result<BTreeMap<String, BTreeMap<u32, Score>>> {
         let homes = self.homes.clone();
         let mut scores = BTreeMap::new();
         for some in homes.chunks(AT_ONCE_MAX) {
-            progress(scores.len(), homes.len());
+            progress(scores.len() + unable.len(), homes.len());
             let specs = some.iter().map(|(device, home)| {
                 let name = format!("alone-{device}");
                 self.training(&name, std::slice::from_ref(home))
             });
             let specs = specs.collect();
-            self.fleet.run_all(specs, AT_ONCE_MAX)?;
+            let failures = self.fleet.run_all(specs, AT_ONCE_MAX)?;
             for (device, _) in some {
-                let trained: Trained = self.read(&format!("alone-{device}"))?;
+                let name = format!("alone-{device}");
+                if let Some(failure) = failures.iter().find(|failure| failure.name == name) {
+                    let words = failure.last_lines.last().cloned().unwrap_or_default();
+                    unable.push((device.clone(), words));
+                    continue;
+                }
+                let trained: Trained = self.read(&name)?;
                 let by_epochs = trained.runs.into_iter().filter_map(|run| {
                     let own = run.devices.into_iter().next()?;
                     Some((run.epochs, own.score))
@@ -120,6 +130,7 @@ impl Baselines {
                 scores.insert(device.clone(), by_epochs.collect());
             }
         }
+        self.homes.retain(|(device, _)| scores.contains_key(device));
         Ok(scores)
     }
 
@@ -127,7 +138,7 @@ impl Baselines {
     pub fn pooled(&mut self) -> Result<BTreeMap<u32, Scores>> {
         let homes: Vec<PathBuf> = self.homes.iter().map(|(_, home)| home.clone()).collect();
         let spec = self.training("pooled", &homes);
-        self.fleet.run_all(vec![spec], 1)?;
+        self.run(spec)?;
         let trained: Trained = self.read("pooled")?;
         let runs = trained.runs.into_iter();
         Ok(runs
@@ -149,9 +160,16 @@ impl Baselines {
             .argument(&self.job)
             .argument("--json")
             .argument(self.file(name));
-        self.fleet.run_all(vec![spec], 1)?;
+        self.run(spec)?;
         let evaluated: Evaluated = self.read(name)?;
         Ok(by_device(evaluated.devices))
+    }
+
+    fn run(&mut self, spec: Spec) -> Result<()> {
+        match self.fleet.run_all(vec![spec], 1)?.pop() {
+            Some(failure) => bail!("{failure}"),
+            None => Ok(()),
+        }
     }
 
     fn training(&self, name: &str, homes: &[PathBuf]) -> Spec {

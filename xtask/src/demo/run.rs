@@ -1,5 +1,6 @@
 //! `xtask demo`: the whole story, from an empty folder to the closing table.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::job::Job;
 use super::places::{Region, discover};
 use super::programs::Programs;
 use super::results::Results;
-use super::summary::{Alone, Federated, Pooled, Summary};
+use super::summary::{Alone, Federated, Pooled, Score, Summary};
 use super::traces::merge_traces;
 use super::watch::{JobEvent, Watch};
 use crate::digest::sha256_of_file;
@@ -104,11 +105,7 @@ impl Demo<'_> {
             model,
             self.interrupt.clone(),
         )?;
-        // First, for it shows within seconds whether data, model and job go together.
-        let alone = baselines.alone(|done, of| {
-            let what = format!("every device by itself, federation off: {done} of {of}");
-            self.progress.doing(&what);
-        })?;
+        let alone = self.train_alone(&mut baselines)?;
 
         let started = Instant::now();
         self.progress.doing("starting the processes");
@@ -159,6 +156,31 @@ impl Demo<'_> {
             self.keep()?;
         }
         Ok(())
+    }
+
+    /// First of all, for it shows within seconds whether data, model and job go together.
+    fn train_alone(
+        &self,
+        baselines: &mut Baselines,
+    ) -> Result<BTreeMap<String, BTreeMap<u32, Score>>> {
+        let mut unable = Vec::new();
+        let progress = |done: usize, of: usize| {
+            let what = format!("every device by itself, federation off: {done} of {of}");
+            self.progress.doing(&what);
+        };
+        let alone = baselines.alone(progress, &mut unable)?;
+        for (device, why) in &unable {
+            self.progress.say(&format!("{device} cannot train: {why}"));
+        }
+        if alone.len() < self.job.quorum.max(1) {
+            bail!(
+                "{} of {} devices can train and the job's quorum is {}: see above what keeps the others",
+                alone.len(),
+                self.federation.devices(),
+                self.job.quorum
+            );
+        }
+        Ok(alone)
     }
 
     /// Hands the job in and shows its rounds until it is over.

@@ -220,9 +220,10 @@ impl Fleet {
         failures
     }
 
-    /// Runs children under new names to their own end, `at_once_max` at a time; fails with the first
-    /// that does not succeed, or on an interrupt.
-    pub fn run_all(&mut self, specs: Vec<Spec>, at_once_max: usize) -> Result<()> {
+    /// Runs children under new names to their own end, `at_once_max` at a time, and gives those that
+    /// did not succeed. An interrupt fails.
+    pub fn run_all(&mut self, specs: Vec<Spec>, at_once_max: usize) -> Result<Vec<Failure>> {
+        let mut failures = Vec::new();
         let mut waiting = specs.into_iter();
         let mut running: Vec<String> = Vec::new();
         loop {
@@ -233,7 +234,7 @@ impl Fleet {
                 self.spawn(spec)?;
             }
             if running.is_empty() {
-                return Ok(());
+                return Ok(failures);
             }
             if self.interrupt.requested() {
                 bail!("interrupted while {} ran", running.join(", "));
@@ -247,11 +248,8 @@ impl Fleet {
                 runs
             });
             for name in &ended {
-                let member = self.member(name)?;
-                if let Some(failure) = member.failure().filter(|failure| !failure.status.success())
-                {
-                    bail!("{failure}");
-                }
+                let failure = self.member(name)?.failure();
+                failures.extend(failure.filter(|failure| !failure.status.success()));
                 self.excuse(name);
             }
             thread::sleep(LOOK_AGAIN);
