@@ -8,5 +8,6 @@ mod encrypted;
 mod link;
 mod mosquitto;
 mod nats;
+mod nats_login;
 mod nats_rights;
 mod nats_server;

@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use fl_model::{Digest, ObjectRef};
 use fl_runtime::nats::{
-    AppendError, Durability, Follower, From, Nats, NatsError, ObjectError, SetupError,
-    StoredMessage, Stream, StreamLimits, durability,
+    AppendError, Durability, Follower, From, Nats, ObjectError, SetupError, StoredMessage, Stream,
+    StreamLimits, durability,
 };
-use fl_runtime::settings::Secret;
-use nkeys::KeyPair;
 
 use crate::common::PATIENCE_S;
 use crate::nats_server::{JETSTREAM, Server};
@@ -374,36 +370,6 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_login_is_no_reason_to_wait() {
-    let server = Server::running("authorization { user: root, password: right }");
-    let mut settings = server.settings();
-    settings.user = Some("root".into());
-    settings.password = Some(Secret::new("right"));
-    Nats::connect(&server.server(&settings), "test")
-        .await
-        .unwrap();
-    settings.password = Some(Secret::new("wrong"));
-    let error = Nats::connect(&server.server(&settings), "test")
-        .await
-        .err()
-        .unwrap();
-    assert!(matches!(error, NatsError::Refused { .. }), "{error}");
-    assert!(error.to_string().contains("nats.password"), "{error}");
-    let error = Nats::connect(&server.server(&server.settings()), "test")
-        .await
-        .err()
-        .unwrap();
-    assert!(matches!(error, NatsError::Refused { .. }), "{error}");
-
-    let server = Server::running("authorization { token: secret }");
-    let mut settings = server.settings();
-    settings.token = Some(Secret::new("secret"));
-    Nats::connect(&server.server(&settings), "test")
-        .await
-        .unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_lacks_is_named() {
     let server = Server::running("");
     let nats = server.connect().await;
@@ -436,72 +402,4 @@ async fn whether_the_server_flushes_is_seen() {
     assert!(matches!(seen("").await, Durability::Within { interval } if !interval.is_zero()));
     let error = durability("http://127.0.0.1:1").await.unwrap_err();
     assert!(error.contains("127.0.0.1:1"), "{error}");
-}
-
-/// A claim of `subject`, vouched for by `issuer`, as NATS writes them.
-fn claim(issuer: &KeyPair, subject: &KeyPair, claims: serde_json::Value) -> String {
-    let encode = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let header = serde_json::json!({"typ": "JWT", "alg": "ed25519-nkey"});
-    let body = serde_json::json!({
-        "jti": "test", "iat": 1, "name": "test",
-        "iss": issuer.public_key(), "sub": subject.public_key(), "nats": claims,
-    });
-    let signed = format!("{}.{}", encode(&header), encode(&body));
-    let signature = issuer.sign(signed.as_bytes()).expect("a private key");
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_credentials_file_lets_its_user_in() {
-    let (operator, account, user) = (
-        KeyPair::new_operator(),
-        KeyPair::new_account(),
-        KeyPair::new_user(),
-    );
-    let operator_claim = claim(
-        &operator,
-        &operator,
-        serde_json::json!({"type": "operator", "version": 2}),
-    );
-    let account_claim = claim(
-        &operator,
-        &account,
-        serde_json::json!({"type": "account", "version": 2, "limits": {
-            "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true,
-            "conn": -1, "leaf": -1,
-        }}),
-    );
-    let user_claim = claim(
-        &account,
-        &user,
-        serde_json::json!({"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1}),
-    );
-    let server = Server::running(&format!(
-        "operator: {operator_claim}\nresolver: MEMORY\nresolver_preload: {{ {}: {account_claim} }}",
-        account.public_key()
-    ));
-    let write = |name: &str, seed: &KeyPair| {
-        let seed = seed.seed().unwrap();
-        let text = format!(
-            "-----BEGIN NATS USER JWT-----\n{user_claim}\n------END NATS USER JWT------\n\n\
-             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-        );
-        std::fs::write(server.folder.path().join(name), text).unwrap();
-    };
-    write("user.creds", &user);
-    write("stranger.creds", &KeyPair::new_user());
-    let mut settings = server.settings();
-    settings.creds_file = Some("user.creds".into());
-    let nats = Nats::connect(&server.server(&settings), "test")
-        .await
-        .unwrap();
-    nats.publish("fl.beat.north".into(), bytes("here"))
-        .await
-        .unwrap();
-    settings.creds_file = Some("stranger.creds".into());
-    let error = Nats::connect(&server.server(&settings), "test")
-        .await
-        .err()
-        .unwrap();
-    assert!(matches!(error, NatsError::Refused { .. }), "{error}");
 }
