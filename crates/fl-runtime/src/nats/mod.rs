@@ -254,8 +254,9 @@ fn tell(url: &str, event: &Event) {
             tracing::warn!("core messages from nats are not taken fast enough and were dropped")
         }
         Event::ServerError(error) => tracing::warn!("nats at {url} reports: {error}"),
+        // Comes with every attempt to connect again: that it is away was said already.
         Event::ClientError(error) => {
-            tracing::warn!("the session with nats at {url} reports: {error}")
+            tracing::debug!("the session with nats at {url} reports: {error}")
         }
         Event::LameDuckMode | Event::Draining | Event::Closed => {
             tracing::debug!("nats at {url}: {event}");
