@@ -115,13 +115,16 @@ async fn a_gateway_killed_with_a_partial_in_its_outbox_sends_it_once() {
     assert_eq!(partial.contributors.len(), 1);
     fog.kill();
     fog.start();
-    let mut one = Device::connect(&fog, "edge-01").await;
-    fog.logged(&["air/1/train", "is with the root"]).await;
     root.settle(&train, Some(digest)).await;
-    assert_eq!(one.settled().await.outcome, Outcome::Counted);
-    assert_eq!(root.partials(&train).await, 1);
     let emptied = || async { fog.status().filter(|status| status.outbox.partials == 0) };
     until("the outbox to be empty", emptied).await;
+    let mut one = Device::arrive(&fog, "edge-01").await;
+    one.broadcast(Broadcast::Fog).await;
+    one.hello(std::slice::from_ref(&train)).await;
+    let settled = fl_wire::Answer::Settled(Outcome::Counted);
+    let answers = one.welcome().await.answers;
+    assert_eq!(answers, [(one.contribution_key(&train), settled)]);
+    assert_eq!(root.partials(&train).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,6 +151,8 @@ async fn nats_away_in_the_middle_of_a_round_loses_nothing() {
 
     let next = key(1, Phase::Evaluate);
     root.open(&next, NEVER_MS).await;
+    // A contribution to a phase that no plan has opened yet is stale.
+    fog.logged(&["following air/1/evaluate"]).await;
     one.contribute(&next).await;
     two.contribute(&next).await;
     assert_eq!(root.partial(&next, &fog).await.0.contributors.len(), 2);
