@@ -30,12 +30,17 @@ pub(super) fn ensure(engine: &Engine, folder: &Path) -> Result<()> {
         let pulled = engine.run(&["docker", "pull", "--quiet", image], PULL_BOUND);
         if let Err(error) = pulled {
             engine.not_interrupted()?;
+            let still: Vec<&str> = missing
+                .iter()
+                .map(String::as_str)
+                .filter(|image| !is_here(image))
+                .collect();
             bail!(
                 "{image} is not on this machine and no image registry gave it ({error:#}).\n\
                  Missing are: {}.\n\
                  Load them (docker load --input FILE) or make them under exactly these tags, then run \
                  this again",
-                missing.join(", ")
+                still.join(", ")
             );
         }
     }
