@@ -30,8 +30,6 @@ mod evaluation;
 pub mod features;
 mod forward;
 mod graph;
-#[cfg(test)]
-mod hostile;
 mod inference;
 mod limits;
 mod losses;
@@ -40,6 +38,8 @@ mod optimizer;
 mod proto;
 mod shape;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod training;
 
 pub use differentiate::Differentiated;

@@ -1,12 +1,10 @@
 //! Models that are broken, absurd or out to harm: each is an error that says what is wrong. And ways
 //! of exporters that are odd, but fine.
 
-use std::path::PathBuf;
-
-use fl_model::{LocalOptimizer, Loss, TrainingSpec};
-use proptest::prelude::*;
+use fl_model::Loss;
 use prost::Message;
 
+use super::parse;
 use crate::attributes::{int, ints};
 use crate::builder::value_info;
 use crate::proto::{
@@ -14,15 +12,7 @@ use crate::proto::{
 };
 use crate::shape::{Dim, Element, ValueType};
 use crate::tensor::{encode_f32, encode_i64};
-use crate::{Differentiated, EvalGraph, ForwardModel, Limits, TrainingGraph};
-
-const LOSSES: [Loss; 5] = [
-    Loss::SoftmaxCrossEntropy,
-    Loss::BinaryCrossEntropy,
-    Loss::MeanSquaredError,
-    Loss::MeanAbsoluteError,
-    Loss::Huber { delta: 1.0 },
-];
+use crate::{Differentiated, ForwardModel, Limits};
 
 fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
@@ -58,10 +48,6 @@ fn linear() -> ModelProto {
         }),
         ..ModelProto::default()
     }
-}
-
-fn parse(bytes: &[u8]) -> Result<ForwardModel, crate::ModelError> {
-    ForwardModel::parse(bytes, &Limits::default())
 }
 
 /// The linear model, changed, is refused with a message that contains the text.
@@ -464,75 +450,3 @@ fn a_loss_must_fit_the_output() {
         "delta is 0; it must be a positive number",
     );
 }
-
-/// Everything that foreign bytes go through.
-fn digest(bytes: &[u8]) {
-    let Ok(model) = parse(bytes) else {
-        return;
-    };
-    for loss in LOSSES {
-        let spec = TrainingSpec {
-            loss,
-            optimizer: LocalOptimizer::Sgd { momentum: 0.9 },
-            learning_rate: 0.1,
-            weight_decay: 0.1,
-            proximal: 0.1,
-            local_epochs: 1,
-            batch_size: 4,
-        };
-        let _ = EvalGraph::new(&model, loss);
-        let _ =
-            Differentiated::new(&model, loss).and_then(|graph| TrainingGraph::new(graph, &spec));
-    }
-}
-
-/// The golden models, which between them use every operator.
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    let models = paths.iter().filter(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "onnx")
-    });
-    models.map(|path| std::fs::read(path).unwrap()).collect()
-}
-
-#[test]
-fn a_model_cut_short_anywhere_never_panics() {
-    let corpus = corpus();
-    assert!(corpus.len() > 40);
-    for model in corpus {
-        assert!(parse(&model).is_ok());
-        for end in 0..model.len() {
-            digest(&model[..end]);
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
-        digest(&bytes);
-    }
-
-    #[test]
-    fn a_mutated_model_never_panics(
-        which in any::<prop::sample::Index>(),
-        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
-    ) {
-        let corpus = CORPUS.get_or_init(corpus);
-        let mut bytes = which.get(corpus).clone();
-        for (place, value) in changes {
-            *place.get_mut(&mut bytes) = value;
-        }
-        digest(&bytes);
-    }
-}
-
-static CORPUS: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
