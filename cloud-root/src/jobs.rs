@@ -228,7 +228,7 @@ pub(crate) async fn replay(office: &Office, job: &JobId) -> anyhow::Result<Optio
     let mut entries = Vec::with_capacity(messages.len());
     for message in &messages {
         let verified = Envelope::parse(&message.payload, LOG_ENTRY_BYTES_MAX)?.verify(&key)?;
-        verified.expect(&Expected::kind(MessageKind::LogEntry).in_job(job))?;
+        verified.check(&Expected::kind(MessageKind::LogEntry).in_job(job))?;
         let entry: LogEntry = verified
             .open()
             .with_context(|| format!("entry {} of the log of {job}", message.sequence))?;

@@ -80,7 +80,7 @@ impl Door {
             return open(payload, bytes_max, &key, &expected);
         }
         let verified = envelope.verify(&key)?;
-        verified.expect(&expected)?;
+        verified.check(&expected)?;
         let manifest: Manifest = verified.open()?;
         ensure!(
             manifest.object.bytes <= bytes_max as u64,
@@ -123,7 +123,7 @@ fn open(
     expected: &Expected,
 ) -> anyhow::Result<Read> {
     let verified = Envelope::parse(signed, bytes_max)?.verify(key)?;
-    verified.expect(expected)?;
+    verified.check(expected)?;
     Ok(Read {
         partial: verified.open()?,
         digest: Digest::of(signed),

@@ -138,7 +138,7 @@ fn open_entry(
     region: &RegionId,
 ) -> Result<RosterEntry, WireError> {
     let verified = Envelope::parse(envelope, CONTROL_BYTES_MAX)?.verify(root)?;
-    verified.expect(&Expected::kind(MessageKind::RosterEntry).in_region(region))?;
+    verified.check(&Expected::kind(MessageKind::RosterEntry).in_region(region))?;
     verified.open()
 }
 

@@ -144,7 +144,7 @@ impl Verified {
     }
 
     /// Refuses a message that is not what was expected here, for example by its topic.
-    pub fn expect(&self, expected: &Expected) -> Result<(), WireError> {
+    pub fn check(&self, expected: &Expected) -> Result<(), WireError> {
         expected.check(&self.header)
     }
 

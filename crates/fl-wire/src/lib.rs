@@ -6,7 +6,7 @@
 //!
 //! 1. [`Envelope::parse`] reads the header, without trusting it, so that the sender's key can be looked up;
 //! 2. [`Envelope::verify`] checks the signature over exactly the received bytes;
-//! 3. [`Verified::expect`] compares the header with the topic or subject the message came under;
+//! 3. [`Verified::check`] compares the header with the topic or subject the message came under;
 //! 4. [`Verified::open`] decodes the body and refuses one that disagrees with its header.
 //!
 //! Nothing here trusts a length that a peer claims, and no bytes make it panic. The types of the

@@ -259,9 +259,9 @@ impl Gateway {
 
     fn open_from_root<B: Body>(&self, bytes: &[u8], expected: Expected) -> Result<B, WireError> {
         let verified = Envelope::parse(bytes, CONTROL_BYTES_MAX)?.verify(&self.parts.me.root)?;
-        verified.expect(&expected)?;
+        verified.check(&expected)?;
         if let Ok(root) = MemberId::new(ROOT_NAME) {
-            verified.expect(&Expected::sender(&root))?;
+            verified.check(&Expected::sender(&root))?;
         }
         verified.open()
     }

@@ -217,7 +217,7 @@ impl Device {
                 .verify(&fog)
                 .unwrap();
             verified
-                .expect(&Expected::default().in_region(&region()))
+                .check(&Expected::default().in_region(&region()))
                 .unwrap();
             Some(verified.open().unwrap())
         };
