@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fl_model::{Epoch, JobId, LogEntry, PhaseResult, RegionId, RoundNumber, TraceContext, Work};
+use fl_model::{Epoch, JobId, LogEntry, PhaseResult, RegionId, Work};
 use fl_round::{MergeInput, PhaseRecord, RootEffect, RootEvent, RootRound, RoundRecord};
 use fl_runtime::nats::{Follower, From, Stream};
-use fl_telemetry::{RoundContext, Unit, region::Transfer, wall_us};
+use fl_telemetry::{region::Transfer, wall_us};
 use fl_wire::subjects::{Subject, job_partials_filter, partials_filter};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -41,15 +41,6 @@ pub(crate) struct Runner {
     beats: broadcast::Receiver<(RegionId, u32)>,
     commands: mpsc::Receiver<Command>,
     reconnects: watch::Receiver<u64>,
-}
-
-/// The context of a round's span: derived, so that fogs and devices find the same.
-fn trace_of(job: &JobId, round: RoundNumber) -> TraceContext {
-    let context = RoundContext::new(job.as_str(), round.0, trace::ATTEMPT);
-    TraceContext {
-        trace_id: *context.trace.as_bytes(),
-        span_id: *context.span_id(&Unit::Round).as_bytes(),
-    }
 }
 
 impl Runner {
@@ -176,6 +167,8 @@ impl Runner {
                 events.push_front(std::mem::replace(&mut event, RootEvent::Reconnected));
             }
             let now = self.office.clock.now_ms();
+            let key = self.office.voice.key.verifying_key();
+            let trace_of = |job: &JobId, round| trace::derive(&key, job, round);
             let effects = self.root.handle(event, now, wall_us(), trace_of);
             for effect in effects {
                 self.carry_out(effect, &mut events).await?;

@@ -194,18 +194,22 @@ impl Fogs {
         let expected = Expected::kind(MessageKind::FogBeat)
             .from_sender(fog)
             .in_region(region);
-        verified.expect(&expected)?;
+        verified.check(&expected)?;
         Ok(verified.open()?)
     }
 }
 
 /// Takes up the jobs that the log names, and runs them one after the other.
 async fn run_jobs(office: Arc<Office>) -> anyhow::Result<()> {
-    let subjects = vec![LOG_SUBJECTS.to_owned()];
-    let mut follower = office
-        .voice
-        .nats
-        .follow(Stream::Log, subjects, From::LastPerSubject);
+    let nats = office.voice.nats.clone();
+    let follow = || {
+        nats.follow(
+            Stream::Log,
+            vec![LOG_SUBJECTS.to_owned()],
+            From::LastPerSubject,
+        )
+    };
+    let mut follower = follow();
     loop {
         // All jobs of an old log come at once; the oldest of them goes first.
         while let Ok(message) = tokio::time::timeout(SETTLE, follower.next()).await {
@@ -213,11 +217,15 @@ async fn run_jobs(office: Arc<Office>) -> anyhow::Result<()> {
                 jobs::discover(&office, &job).await?;
             }
         }
-        if let Some((job, commands)) = office.board.take_next()
-            && let Some(replayed) = jobs::replay(&office, &job).await?
-        {
+        let Some((job, commands)) = office.board.take_next() else {
+            continue;
+        };
+        // A job's own entries would pile up unread while it runs.
+        drop(follower);
+        if let Some(replayed) = jobs::replay(&office, &job).await? {
             let runner = Runner::new(replayed.root, replayed.sequence, office.clone(), commands);
             runner.run().await?;
         }
+        follower = follow();
     }
 }

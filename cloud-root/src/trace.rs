@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use fl_model::{Phase, PhaseResult, Reason, RoundOutcome};
+use fl_model::{JobId, Phase, PhaseResult, Reason, RoundNumber, RoundOutcome, TraceContext};
 use fl_round::{Failover, PhaseRecord, RegionRecord, RoundRecord};
+use fl_runtime::keys;
 use fl_runtime::store::{Access, write_atomic};
 use fl_telemetry::round::Evaluation;
 use fl_telemetry::{
-    Identity, RegionSummary, RoundContext, RoundTrace, Service, SpanBatch, region::Transfer,
+    Identity, RegionSummary, RoundContext, RoundTrace, Service, SpanBatch, TraceId, Unit,
+    region::Transfer,
 };
+use fl_wire::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
 
 /// A round is tried once: one that fails is followed by a new number.
-pub(crate) const ATTEMPT: u32 = 0;
+const ATTEMPT: u32 = 0;
 
 /// What is not in the log: how long the root's own steps took. Lost with the process, and then left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -77,9 +80,33 @@ pub(crate) fn identity(environment: &str) -> Identity {
     }
 }
 
-/// The context of a round.
+/// The context of a round's span: derived, so that a root that starts again finds the same, from the
+/// root's key too, so that two federations with a job of one name share no trace.
+pub(crate) fn derive(key: &VerifyingKey, job: &JobId, round: RoundNumber) -> TraceContext {
+    let name = format!("{}/{job}", keys::public_hex(key));
+    let context = in_trace(job, round, TraceId::of_round(&name, round.0, ATTEMPT));
+    TraceContext {
+        trace_id: *context.trace.as_bytes(),
+        span_id: *context.span_id(&Unit::Round).as_bytes(),
+    }
+}
+
+fn in_trace(job: &JobId, round: RoundNumber, trace: TraceId) -> RoundContext {
+    RoundContext {
+        job: job.to_string(),
+        round: round.0,
+        attempt: ATTEMPT,
+        trace,
+    }
+}
+
+/// The context of a round, as its plan has told everybody.
 pub(crate) fn context(record: &RoundRecord) -> RoundContext {
-    RoundContext::new(record.job.as_str(), record.round.0, ATTEMPT)
+    let told = TraceId::from_bytes(&record.trace.trace_id);
+    // Of zeros only, which no derivation gives: better another trace than none.
+    let trace =
+        told.unwrap_or_else(|| TraceId::of_round(record.job.as_str(), record.round.0, ATTEMPT));
+    in_trace(&record.job, record.round, trace)
 }
 
 /// The facts of a round as far as it has come.

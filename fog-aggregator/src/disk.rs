@@ -9,12 +9,12 @@ use fl_model::{Digest, Epoch, MemberId, PartialSum, RegionId, RoundKey};
 use fl_round::{Restored, SettledRecord};
 use fl_runtime::clock::wall_us;
 use fl_runtime::store::{Access, ObjectCache, Outbox, StoreError, write_atomic};
-use fl_telemetry::RegionTrace;
 use fl_wire::{Body as _, Header, SigningKey, WireError, seal};
 use tokio::sync::mpsc;
 
 use crate::snapshot::{self, Notes, SnapshotError};
 use crate::state::{State, file_key, parse_file_key};
+use crate::telling::KeptTrace;
 
 /// Jobs that may wait for the disk; whoever has more waits.
 const JOBS_MAX: usize = 256;
@@ -121,8 +121,8 @@ pub struct Remembered {
     pub state: State,
     /// The phase that was open, with its notes.
     pub open: Option<(Restored, Notes)>,
-    /// Rounds whose traces are not told yet.
-    pub traces: Vec<RegionTrace>,
+    /// Rounds whose traces are not told yet, or were just before the end.
+    pub traces: Vec<KeptTrace>,
 }
 
 /// The stores in a home; shared with those who only read.
@@ -171,7 +171,7 @@ impl Stores {
         }
         let traces = self.traces.keys().into_iter().filter_map(|key| {
             let bytes = self.traces.get(&key).ok().flatten()?;
-            serde_json::from_slice(&bytes).ok()
+            serde_cbor::from_slice(&bytes).ok()
         });
         Ok(Remembered {
             state,
@@ -238,7 +238,9 @@ pub enum Job {
     Forget(RoundKey),
     /// No lower epoch counts.
     Epoch(Epoch),
-    /// A round's trace was told.
+    /// A round's trace is told now, in this way.
+    TraceTelling(RoundKey, Box<KeptTrace>),
+    /// It was told some time ago.
     TraceTold(RoundKey),
 }
 
@@ -348,6 +350,7 @@ impl Writer {
                 self.state.epoch = self.state.epoch.max(*epoch);
                 self.write_state().map(|()| None)
             }
+            Job::TraceTelling(key, kept) => self.put_trace(key, kept).map(|()| None),
             Job::TraceTold(key) => {
                 self.stores.traces.remove(&file_key(key))?;
                 Ok(None)
@@ -370,8 +373,14 @@ impl Writer {
         let Some(trace) = &notes.trace else {
             return Ok(());
         };
-        let json = serde_json::to_vec(trace).map_err(SnapshotError::Notes)?;
-        match self.stores.traces.put(&file_key(key), &json) {
+        let trace = trace.clone();
+        self.put_trace(key, &KeptTrace { trace, told: None })
+    }
+
+    fn put_trace(&self, key: &RoundKey, kept: &KeptTrace) -> Result<(), DiskError> {
+        // Not JSON, which is read back with other last digits of a real number.
+        let cbor = serde_cbor::to_vec(kept).map_err(SnapshotError::Trace)?;
+        match self.stores.traces.put(&file_key(key), &cbor) {
             Err(StoreError::Full { .. }) => Ok(()),
             result => Ok(result?),
         }

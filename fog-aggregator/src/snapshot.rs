@@ -36,6 +36,9 @@ pub enum SnapshotError {
     /// The notes cannot be read, or not be written.
     #[error("its notes cannot be read: {0}")]
     Notes(#[from] serde_json::Error),
+    /// A trace that is told cannot be written.
+    #[error("its trace cannot be kept: {0}")]
+    Trace(serde_cbor::Error),
 }
 
 /// Writes a snapshot as one file: digest, length, sum as on the wire, notes as JSON.

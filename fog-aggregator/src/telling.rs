@@ -11,6 +11,7 @@ use fl_telemetry::{
     TraceId,
 };
 use fl_wire::{AttributeValue, SpanBatch, WireSpan};
+use serde::{Deserialize, Serialize};
 
 /// How long after the partial is out devices' own spans are waited for [ms].
 const SPANS_WAIT_MS: u64 = 1_500;
@@ -123,6 +124,23 @@ impl Facts {
     }
 }
 
+/// A round's trace as it lies on disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeptTrace {
+    /// What becomes spans.
+    pub trace: RegionTrace,
+    /// How it was told, where it was: told again it has to be the same to the byte, or a collector
+    /// shows it twice.
+    pub told: Option<Told>,
+}
+
+/// What the spans of a trace depend on beside its facts.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Told {
+    /// The region's time on the root's clock, where its record had come.
+    pub window: Option<Interval>,
+}
+
 struct Waiting {
     key: RoundKey,
     facts: Facts,
@@ -180,6 +198,32 @@ impl Teller {
             window: None,
             told_ms: None,
         });
+    }
+
+    /// Tells a round once more that was told just before this process started: its export may have
+    /// been cut off.
+    pub fn tell_again(&mut self, key: RoundKey, trace: RegionTrace, told: Told, now_ms: u64) {
+        self.exporter.send(trace.spans(&self.identity, told.window));
+        self.add(key, Facts::resumed(trace, None), now_ms);
+        if let Some(waiting) = self.waiting.last_mut() {
+            waiting.told_ms = Some(now_ms);
+        }
+    }
+
+    /// What the next [`Self::tick`] tells, for the disk to have it before; at the latest time, what
+    /// [`Self::flush`] tells.
+    pub fn about_to_tell(&self, now_ms: u64) -> Vec<(RoundKey, KeptTrace)> {
+        let due = |waiting: &&Waiting| waiting.told_ms.is_none() && waiting.is_due(now_ms);
+        let kept = |waiting: &Waiting| {
+            let kept = KeptTrace {
+                trace: waiting.facts.trace.clone(),
+                told: Some(Told {
+                    window: waiting.window,
+                }),
+            };
+            (waiting.key.clone(), kept)
+        };
+        self.waiting.iter().filter(due).map(kept).collect()
     }
 
     /// The root's record of the phase has come, with the region's time on the root's clock.
@@ -319,5 +363,47 @@ fn attribute(value: &AttributeValue) -> AttrValue {
         AttributeValue::F64(value) => AttrValue::Real(*value),
         AttributeValue::Bool(value) => AttrValue::Flag(*value),
         AttributeValue::Text(value) => AttrValue::Text(value.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_trace_is_read_back_to_the_last_digit() {
+        let context = RoundContext::new("air", 3, 0);
+        let totals = Totals {
+            devices: 1,
+            regions: 1,
+        };
+        let mut trace = RegionTrace::new(&context, "north", "fog", totals, 1_000);
+        // JSON reads this number back as another.
+        let loss = (
+            "fl.loss".to_owned(),
+            AttrValue::Real(0.175_571_135_588_245_41),
+        );
+        let train = PhaseSpan {
+            phase: DevicePhase::Train,
+            start_us: -900,
+            end_us: -100,
+            attributes: [loss].into_iter().collect(),
+            events: Vec::new(),
+        };
+        let spans = DeviceSpans {
+            stamped_us: 5_000,
+            phases: vec![train],
+        };
+        trace.accepted("a", 3_000, 3_100, 10);
+        trace.device_spans("a", spans, 3_200, "0.1.0");
+        let window = Some(Interval::new(900, 9_000));
+        let kept = KeptTrace {
+            trace,
+            told: Some(Told { window }),
+        };
+        let bytes = serde_cbor::to_vec(&kept).unwrap();
+        let read: KeptTrace = serde_cbor::from_slice(&bytes).unwrap();
+        assert_eq!(read.trace, kept.trace);
+        assert_eq!(read.told.unwrap().window, window);
     }
 }

@@ -36,7 +36,7 @@ use crate::partials::{PartialSender, Published};
 use crate::roster::Roster;
 use crate::snapshot::Notes;
 use crate::status::Status;
-use crate::telling::{Facts, Teller};
+use crate::telling::{Facts, KeptTrace, Teller};
 use crate::uploads::Uploads;
 
 /// How often what is due is looked at.
@@ -204,13 +204,18 @@ impl Gateway {
             loaded_us,
             closed: restored.closed.is_some(),
         });
-        for trace in remembered.traces {
+        for KeptTrace { trace, told } in remembered.traces {
             let key = report::key_of(&trace);
             let open = resumed.as_ref().map(|resumed| &resumed.key);
-            if let Some(key) = key.filter(|key| Some(key) != open) {
-                parts
-                    .teller
-                    .add(key, Facts::resumed(trace, Some(loaded_us)), now_ms);
+            let Some(key) = key.filter(|key| Some(key) != open) else {
+                continue;
+            };
+            match told {
+                Some(told) => parts.teller.tell_again(key, trace, told, now_ms),
+                None => {
+                    let facts = Facts::resumed(trace, Some(loaded_us));
+                    parts.teller.add(key, facts, now_ms);
+                }
             }
         }
         Self {
@@ -255,6 +260,7 @@ impl Gateway {
                 _ = tick.tick() => self.on_tick().await,
             }
         }
+        self.keep_what_is_told(u64::MAX).await;
         self.parts.teller.flush();
     }
 

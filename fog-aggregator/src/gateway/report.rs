@@ -61,8 +61,19 @@ pub(super) fn key_of(trace: &RegionTrace) -> Option<RoundKey> {
 }
 
 impl Gateway {
+    /// Puts what is told next on disk as it is told.
+    pub(super) async fn keep_what_is_told(&mut self, now_ms: u64) {
+        for (key, kept) in self.parts.teller.about_to_tell(now_ms) {
+            self.parts
+                .disk
+                .push(Job::TraceTelling(key, Box::new(kept)))
+                .await;
+        }
+    }
+
     pub(super) async fn on_tick(&mut self) {
         let now_ms = self.parts.clock.now_ms();
+        self.keep_what_is_told(now_ms).await;
         for key in self.parts.teller.tick(now_ms) {
             self.parts.disk.push(Job::TraceTold(key)).await;
         }
