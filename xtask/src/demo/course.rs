@@ -68,11 +68,10 @@ fn line(round: &RoundReport, devices: usize) -> RoundLine {
     if round.outcome != "merged" {
         remarks.push("too few devices: the model stays as it was".to_owned());
     }
-    if round.failovers > 0 {
-        remarks.push(format!(
-            "the root was started again {} times",
-            round.failovers
-        ));
+    match round.failovers {
+        0 => {}
+        1 => remarks.push("the root was started again".to_owned()),
+        times => remarks.push(format!("the root was started again {times} times")),
     }
     RoundLine {
         round: round.round,

@@ -1,13 +1,13 @@
 //! What a user sees: a bar, a line per round, and a closing table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::collector::Collector;
-use super::summary::{Score, Summary};
+use super::summary::{Missing, Score, Summary};
 
 const BAR: &str = "{bar:40} round {pos}/{len}  {elapsed}  {msg}";
 /// How often the bar moves although nothing happens.
@@ -157,14 +157,38 @@ fn closing(summary: &Summary) -> String {
         bytes(summary.bytes.down),
         summary.wall_s,
     ));
-    for missing in &summary.missing {
-        lines.push(format!(
-            "round {} without {}: {}",
-            missing.round, missing.device, missing.reason
-        ));
-    }
+    lines.extend(absences(&summary.missing));
     lines.push(format!("model: {}", summary.model.display()));
     lines.join("\n") + "\n"
+}
+
+/// A line per device and reason, with the rounds in which it was missing.
+fn absences(missing: &[Missing]) -> Vec<String> {
+    let mut rounds: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
+    for absence in missing {
+        let key = (absence.device.as_str(), absence.reason.as_str());
+        rounds.entry(key).or_default().push(absence.round);
+    }
+    let line = |((device, reason), rounds): ((&str, &str), Vec<u32>)| {
+        format!("without {device} in round {}: {reason}", ranges(&rounds))
+    };
+    rounds.into_iter().map(line).collect()
+}
+
+/// Numbers in ascending order, neighbours as a range: `1, 3 to 5`.
+fn ranges(numbers: &[u32]) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for &number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let shown = ranges.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first} to {last}"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// Accuracies by device and their means; of a job that predicts numbers, mean absolute errors.
@@ -218,11 +242,9 @@ fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::demo::summary::tests::accuracy;
-    use crate::demo::{Alone, Bytes, Federated, Missing, Pooled};
+    use crate::demo::{Alone, Bytes, Federated, Pooled};
 
     #[test]
     fn template_parses_and_bytes_have_units() {
@@ -269,6 +291,26 @@ mod tests {
     }
 
     #[test]
+    fn absences_are_told_by_device() {
+        let missing = |round: u32, device: &str| Missing {
+            round,
+            device: device.to_owned(),
+            reason: "disconnected".to_owned(),
+        };
+        let told = absences(&[
+            missing(2, "b"),
+            missing(3, "b"),
+            missing(4, "a"),
+            missing(6, "b"),
+        ]);
+        let expected = [
+            "without a in round 4: disconnected",
+            "without b in round 2 to 3, 6: disconnected",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
     fn closing_shows_only_what_was_measured() {
         let own = BTreeMap::from([(15, accuracy(0.79)), (30, accuracy(0.7))]);
         let all = BTreeMap::from([("Tiantan".to_owned(), accuracy(0.86))]);
@@ -305,7 +347,7 @@ mod tests {
             "best (15)",
             "60 epochs",
             "accuracy ",
-            "round 3 without Huairou: killed",
+            "without Huairou in round 3: killed",
         ] {
             assert!(shown.contains(part), "{shown}");
         }
