@@ -1,6 +1,7 @@
 //! Every tier is killed in the middle of a job and started again; the job finishes, counts nothing
 //! twice, and every round's trace reads well.
 
+use fl_telemetry::receiver::Receiver;
 use xtask::demo::{CLOUD_ROOT, NATS_SERVER, RoundReport};
 use xtask::processes::Fleet;
 
@@ -19,11 +20,22 @@ const FAULTS: [(&str, u32, u32); 4] = [
     (CLOUD_ROOT, 14, 14),
 ];
 
-#[test]
-fn each_tier_is_killed_and_comes_back() {
-    let mut stage = Stage::set(stations_job(ROUNDS, 1), stations(), None);
-    let course = stage.run(|federation, round| strike(&mut federation.fleet, round.round));
-    stage.end();
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tier_is_killed_and_comes_back() {
+    let receiver = Receiver::start().await.expect("a loopback port");
+    let endpoint = receiver.endpoint();
+    let run = move || {
+        let mut stage = Stage::set(stations_job(ROUNDS, 1), stations(), Some(&endpoint));
+        let course = stage.run(|federation, round| strike(&mut federation.fleet, round.round));
+        stage.end();
+        (stage, course)
+    };
+    let (stage, course) = tokio::task::spawn_blocking(run)
+        .await
+        .expect("a federation");
+    // A span that is told twice is told in the same bytes, or a collector shows two.
+    assert_eq!(receiver.conflicts(), Vec::<String>::new());
+    receiver.stop().await;
 
     assert_eq!(course.trained(), ROUNDS);
     for round in course.rounds() {

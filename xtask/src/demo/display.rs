@@ -226,8 +226,17 @@ fn table(summary: &Summary) -> Vec<String> {
     lines
 }
 
+/// Six characters for anything below a thousand.
 fn figure(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+    let decimals = |value: f64| match value.abs() {
+        ..10.0 => 4,
+        10.0..100.0 => 3,
+        _ => 2,
+    };
+    value.map_or_else(
+        || "-".to_owned(),
+        |value| format!("{value:.*}", decimals(value)),
+    )
 }
 
 /// Bytes in the largest unit that leaves at least one before the point.

@@ -21,8 +21,9 @@ const STOP_S: &str = "10";
 const SWEEPS_MAX: usize = 3;
 /// The older compose must be at least this, for conditions of `depends_on`.
 const OLD_COMPOSE_MIN: (u32, u32) = (1, 29);
-/// By which compose marks what belongs to a project.
-const LABEL: &str = "label=com.docker.compose.project=";
+/// By which compose marks what belongs to a project, and to a service in it.
+const PROJECT_LABEL: &str = "label=com.docker.compose.project=";
+const SERVICE_LABEL: &str = "label=com.docker.compose.service=";
 
 /// A container engine with compose in either form.
 #[derive(Debug)]
@@ -196,11 +197,17 @@ impl Project {
 
     /// The container of a service.
     pub(super) fn container(&self, service: &str) -> Result<String> {
-        let printed = run_to_end(&mut self.compose_command(&["ps", "-q", service])?)?;
+        let project = format!("{PROJECT_LABEL}{}", self.name);
+        let service_label = format!("{SERVICE_LABEL}{service}");
+        let printed = run_to_end(
+            Command::new("docker")
+                .args(["ps", "--quiet", "--filter", &project])
+                .args(["--filter", &service_label]),
+        )?;
         let id = printed.trim().to_owned();
         ensure!(
             !id.is_empty() && !id.contains('\n'),
-            "no container of {service} in project {}",
+            "not one container of {service} runs in project {}",
             self.name
         );
         Ok(id)
@@ -308,7 +315,7 @@ impl Project {
     }
 
     fn leftovers(&self) -> Result<String> {
-        let filter = format!("{LABEL}{}", self.name);
+        let filter = format!("{PROJECT_LABEL}{}", self.name);
         let lists: [(&str, &[&str]); 3] = [
             ("containers", &["ps", "--all", "--quiet"]),
             ("networks", &["network", "ls", "--quiet"]),
