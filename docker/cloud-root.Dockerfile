@@ -10,7 +10,7 @@ COPY . .
 RUN rm -rf docker \
     && mkdir /skeleton \
     && cp -r Cargo.lock .cargo /skeleton/ \
-    && find . \( -name Cargo.toml -o -name lib.rs -o -name main.rs -o -path '*/tests/*.rs' \) \
+    && find . \( -name Cargo.toml -o -name lib.rs -o -name main.rs -o -regex '.*/tests/[^/]*\.rs' \) \
         -exec cp --parents {} /skeleton/ \; \
     && for file in $(find /skeleton -name '*.rs'); do echo 'fn main() {}' >"$file"; done
 

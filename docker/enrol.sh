@@ -40,7 +40,8 @@ make_root() {
     say "made the root"
 }
 
-is_enrolled() { cloud-root roster list --home "$ROOT" | grep -q "^$1 "; }
+# -c and not -q: grep then reads to the end, and nobody writes into a closed pipe.
+is_enrolled() { [ "$(cloud-root roster list --home "$ROOT" | grep -c "^$1 ")" -gt 0 ]; }
 
 # NAME REGION ROLE, and what its init command printed.
 enrol() {
