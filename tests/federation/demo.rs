@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use fl_telemetry::check::{findings, read_json};
@@ -16,6 +17,8 @@ use crate::support::{PATIENCE, binaries, of_trace, root};
 /// What the demo prints before the folder of its results.
 const RESULTS: &str = "results: ";
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A demo that says nothing more is ended, so that its reader fails instead of waiting forever.
+const DEMO_MAX: Duration = Duration::from_secs(300);
 /// Rounds of the default demo that are enough to see that everything fits together.
 const ROUNDS: u32 = 3;
 const SEED: u32 = 5;
@@ -26,6 +29,8 @@ struct Demo {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
     results: PathBuf,
+    /// Its watchman ends with it.
+    _watched: Arc<()>,
 }
 
 impl Demo {
@@ -46,10 +51,13 @@ impl Demo {
             .spawn()
             .expect("xtask is built");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let watched = Arc::new(());
+        end_after_max(child.id(), Arc::downgrade(&watched));
         let mut demo = Self {
             child,
             output,
             results: PathBuf::new(),
+            _watched: watched,
         };
         let line = demo.read_until(|line| line.starts_with(RESULTS));
         demo.results = PathBuf::from(line[RESULTS.len()..].trim());
@@ -270,7 +278,7 @@ fn killed_agent_is_told_and_can_be_started_again() {
     let mut demo = Demo::start(&ENDLESS);
     demo.wait_for_round(1);
     // Switzerland has one class only, and never takes part.
-    signal("KILL", pid_of(&demo.results, "agent-hungarian"));
+    kill_agent(&demo.results, "agent-hungarian");
     let told = demo.read_until(|line| line.contains("was killed by signal 9"));
     let start = told
         .split_once("to start it again: ")
@@ -291,6 +299,44 @@ fn killed_agent_is_told_and_can_be_started_again() {
     signal("INT", demo.child.id());
     assert!(!demo.rest().0.success());
     assert_nothing_is_left(&demo.results);
+}
+
+/// Interrupts a demo whose test still reads after the time that any of them needs.
+fn end_after_max(pid: u32, watched: Weak<()>) {
+    std::thread::spawn(move || {
+        let end = Instant::now() + DEMO_MAX;
+        while watched.strong_count() > 0 {
+            if Instant::now() > end {
+                return signal("INT", pid);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    });
+}
+
+/// Kills the agent of that home, and sees that it is gone.
+fn kill_agent(results: &Path, home: &str) {
+    let agent = pid_of(results, home);
+    signal("KILL", agent);
+    let end = Instant::now() + PATIENCE;
+    while running(results).iter().any(|(pid, _)| *pid == agent) {
+        assert!(
+            Instant::now() < end,
+            "the agent {agent} outlived its SIGKILL"
+        );
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    let again = running(results)
+        .into_iter()
+        .find(|(_, line)| is_agent(line, home));
+    assert!(
+        again.is_none(),
+        "process {agent} was killed, and {again:?} is the agent too"
+    );
+}
+
+fn is_agent(line: &str, home: &str) -> bool {
+    line.ends_with(home) && line.contains("edge-agent run")
 }
 
 fn signal(name: &str, pid: u32) {
@@ -319,7 +365,7 @@ fn processes_of(results: &Path) -> Vec<String> {
 fn pid_of(results: &Path, home: &str) -> u32 {
     let found = running(results)
         .into_iter()
-        .find(|(_, line)| line.ends_with(home) && line.contains("edge-agent run"));
+        .find(|(_, line)| is_agent(line, home));
     found.expect("a running agent").0
 }
 
