@@ -119,6 +119,9 @@ async fn a_region_speaks_over_mosquitto_and_outlives_its_kill() {
     two.broadcast(Broadcast::Plan(train.job.clone())).await;
     two.contribute(&train).await;
     let mut one = Device::connect(&fog, "edge-01").await;
+    // The record's notice goes to whoever is there: once the fog has answered, it is.
+    one.hello(std::slice::from_ref(&train)).await;
+    while one.welcome().await.answers.is_empty() {}
     let (partial, digest) = root.partial(&train, &fog).await;
     assert_eq!(partial.contributors.len(), 2);
     root.settle(&train, Some(digest)).await;

@@ -63,7 +63,6 @@ async fn a_phase_goes_from_plan_to_record() {
         )
     );
 
-    let metrics = fog.metrics().await;
     for line in [
         "fl_contributions_total{outcome=\"accepted\",reason=\"\"} 2",
         "fl_contributions_total{outcome=\"counted\",reason=\"\"} 2",
@@ -71,7 +70,9 @@ async fn a_phase_goes_from_plan_to_record() {
         "fl_outbox_depth 0",
         "fl_snapshot_duration_seconds_count",
     ] {
-        assert!(metrics.contains(line), "{line} in\n{metrics}");
+        // Gauges are set with the fog's heartbeat.
+        let said = || async { fog.metrics().await.contains(line).then_some(()) };
+        until(line, said).await;
     }
     root.end_job().await;
     let cleared = one.broadcast(Broadcast::Plan(train.job.clone())).await;
