@@ -370,7 +370,8 @@ fn pid_of(results: &Path, home: &str) -> u32 {
 }
 
 fn running(results: &Path) -> Vec<(u32, String)> {
-    let folder = results.to_str().expect("UTF-8");
+    // With the slash: a demo of the same second has this folder's name and more.
+    let folder = format!("{}/", results.to_str().expect("UTF-8"));
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
@@ -379,7 +380,7 @@ fn running(results: &Path) -> Vec<(u32, String)> {
         // A zombie's command line is empty; a process that ends meanwhile has none.
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(folder) {
+        if line.contains(&folder) {
             found.push((pid, line.trim_end().to_owned()));
         }
     }
