@@ -113,7 +113,7 @@ async fn stop(
     let job = named(&office, &name)?;
     let conflict = |what: &str| Refusal(StatusCode::CONFLICT, format!("job {job} {what}"));
     let view = office.board.show(&job);
-    if view.is_some_and(|view| matches!(view.state.as_str(), "finished" | "stopped")) {
+    if view.is_some_and(|view| matches!(view.state.as_str(), "finished" | "stopped" | "failed")) {
         return Err(conflict("is over already"));
     }
     let commands = office
@@ -135,7 +135,7 @@ async fn watch(
     let Some((view, events)) = office.board.watch(&job) else {
         return Err(Refusal(StatusCode::NOT_FOUND, name));
     };
-    let over = matches!(view.state.as_str(), "finished" | "stopped");
+    let over = matches!(view.state.as_str(), "finished" | "stopped" | "failed");
     let mut past: Vec<JobEvent> = view
         .history
         .into_iter()

@@ -233,14 +233,15 @@ fn init(home: &Home, nats: &str) -> anyhow::Result<()> {
     let _: RootSettings = fl_runtime::settings::parse(&text, "the settings to be written")
         .context("--nats gives settings that cannot be read")?;
     let key = keys::load_or_create(&home.key_file())?;
-    write_atomic(&settings, text.as_bytes(), Access::Umask)?;
+    write_atomic(&settings, text.as_bytes(), Access::Owner)?;
     println!("settings: {}", settings.display());
     println!(
         "root public key: {}",
         keys::public_hex(&key.verifying_key())
     );
     println!(
-        "next: give that key to every fog and device (--root-key), add them by cloud-root roster add, then cloud-root serve"
+        "next: give that key to every fog and device (--root-key), add them by cloud-root roster add, then cloud-root serve --home '{}'",
+        home.folder().display()
     );
     Ok(())
 }
@@ -343,7 +344,10 @@ async fn job(command: JobCommand) -> anyhow::Result<()> {
                 std::fs::read_to_string(&file).with_context(|| format!("cannot read {place}"))?;
             let submission = Submission { place, text };
             let job: String = client(&home.home)?.post("/jobs", &submission).await?;
-            println!("job {job} is submitted: cloud-root job watch {job} follows it");
+            println!(
+                "job {job} is submitted: cloud-root job watch {job} --home '{}' follows it",
+                home.home.display()
+            );
         }
         JobCommand::List { home } => {
             let jobs: Vec<JobView> = client(&home.home)?.get("/jobs").await?;

@@ -86,7 +86,7 @@ pub enum JobEvent {
     },
     /// The job is over.
     Ended {
-        /// `finished` or `stopped`.
+        /// `finished`, `stopped` or `failed`.
         how: String,
     },
 }
@@ -98,7 +98,7 @@ pub struct JobView {
     pub job: String,
     /// Name of its model.
     pub model: String,
-    /// `queued`, `waiting`, `running`, `finished` or `stopped`.
+    /// `queued`, `waiting`, `running`, `finished`, `stopped` or `failed`.
     pub state: String,
     /// Training rounds merged.
     pub rounds_done: u32,

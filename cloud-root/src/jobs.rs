@@ -30,6 +30,9 @@ const EVENTS_MAX: usize = 1024;
 /// Commands that wait for a job.
 const COMMANDS_MAX: usize = 8;
 
+/// State of a job that this process gave up.
+const FAILED: &str = "failed";
+
 /// Between two tries while the bus is away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -160,6 +163,17 @@ impl Board {
         known.export = ExportInput::of(root);
         // Nobody watching is no error.
         let _ = known.events.send(event);
+    }
+
+    /// Notes that a job cannot go on before the root starts again, and ends its watches.
+    pub(crate) fn fail(&self, job: &JobId) {
+        if let Some(known) = self.jobs().get_mut(job) {
+            known.view.state = FAILED.to_owned();
+            // Nobody watching is no error.
+            let _ = known.events.send(JobEvent::Ended {
+                how: FAILED.to_owned(),
+            });
+        }
     }
 
     /// Every job, oldest first.

@@ -10,6 +10,7 @@ use fl_round::{MergeInput, PhaseRecord, RootEffect, RootEvent, RootRound, RoundR
 use fl_runtime::nats::{Follower, From, Stream};
 use fl_telemetry::{region::Transfer, wall_us};
 use fl_wire::subjects::{Subject, job_partials_filter, partials_filter};
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::job_view::{self, JobEvent};
@@ -166,6 +167,9 @@ impl Runner {
                 self.reconnects.mark_unchanged();
                 events.push_front(std::mem::replace(&mut event, RootEvent::Reconnected));
             }
+            for beat in self.unheard_beats().into_iter().rev() {
+                events.push_front(std::mem::replace(&mut event, beat));
+            }
             let now = self.office.clock.now_ms();
             let key = self.office.voice.key.verifying_key();
             let trace_of = |job: &JobId, round| trace::derive(&key, job, round);
@@ -177,13 +181,25 @@ impl Runner {
         Ok(())
     }
 
+    /// Beats that came while something else was done: a fog is not silent because nobody listened.
+    fn unheard_beats(&mut self) -> Vec<RootEvent> {
+        let mut beats = Vec::new();
+        loop {
+            match self.beats.try_recv() {
+                Ok((region, online)) => beats.push(RootEvent::Beat(region, online)),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return beats,
+            }
+        }
+    }
+
     async fn carry_out(
         &mut self,
         effect: RootEffect,
         events: &mut VecDeque<RootEvent>,
     ) -> anyhow::Result<()> {
         match effect {
-            RootEffect::Append(entry) => events.push_back(self.append(entry).await?),
+            RootEffect::Append(entry) => events.push_front(self.append(entry).await?),
             RootEffect::PublishPlan(plan, regions) => {
                 let key = plan.key.clone();
                 let start_us = wall_us();
@@ -263,7 +279,7 @@ impl Runner {
         };
         let job = self.root.job().clone();
         if let LogEntry::Opened { plan, .. } = &entry
-            && plan.key.phase != fl_model::Phase::Evaluate
+            && plan.key.round != self.root.record().round
         {
             self.times = RoundTimes::default();
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use fl_model::{MemberId, RegionId, Role};
+use fl_model::{JobId, MemberId, RegionId, Role};
 use fl_runtime::clock::Clock;
 use fl_runtime::control::ControlServer;
 use fl_runtime::nats::{From, Nats, NatsServer, Stream};
@@ -16,13 +16,13 @@ use fl_telemetry::{Exporter, Metrics};
 use fl_wire::limits::CONTROL_BYTES_MAX;
 use fl_wire::subjects::{BEATS, LOG_SUBJECTS, Subject};
 use fl_wire::{Envelope, Expected, FogBeat, MessageKind, SigningKey, VerifyingKey};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::home::Home;
 use crate::jobs::{self, Board, Office};
-use crate::publish::Voice;
+use crate::publish::{NotLeader, Voice};
 use crate::roster::RosterFile;
-use crate::runner::Runner;
+use crate::runner::{Command, Runner};
 use crate::settings::RootSettings;
 use crate::{api, trace};
 
@@ -134,7 +134,9 @@ async fn keep_roster(
         match RosterFile::load(&office.home, key) {
             Ok(roster) => {
                 tracing::info!("the roster has {} members", roster.members().len());
-                office.voice.roster(&roster).await?;
+                if let Err(error) = office.voice.roster(&roster).await {
+                    tracing::error!("the fogs do not hear of the new roster: {error:#}");
+                }
                 sender.send_replace(Arc::new(roster));
             }
             Err(error) => tracing::error!("the roster is not followed: {error:#}"),
@@ -199,7 +201,8 @@ impl Fogs {
     }
 }
 
-/// Takes up the jobs that the log names, and runs them one after the other.
+/// Takes up the jobs that the log names, and runs them one after the other. A job that cannot go on does
+/// not keep the others from it.
 async fn run_jobs(office: Arc<Office>) -> anyhow::Result<()> {
     let nats = office.voice.nats.clone();
     let follow = || {
@@ -213,8 +216,10 @@ async fn run_jobs(office: Arc<Office>) -> anyhow::Result<()> {
     loop {
         // All jobs of an old log come at once; the oldest of them goes first.
         while let Ok(message) = tokio::time::timeout(SETTLE, follower.next()).await {
-            if let Ok(Subject::Log(job)) = message.subject.parse() {
-                jobs::discover(&office, &job).await?;
+            if let Ok(Subject::Log(job)) = message.subject.parse()
+                && let Err(error) = jobs::discover(&office, &job).await
+            {
+                tracing::error!("job {job} cannot be taken up: {error:#}");
             }
         }
         let Some((job, commands)) = office.board.take_next() else {
@@ -222,10 +227,29 @@ async fn run_jobs(office: Arc<Office>) -> anyhow::Result<()> {
         };
         // A job's own entries would pile up unread while it runs.
         drop(follower);
-        if let Some(replayed) = jobs::replay(&office, &job).await? {
-            let runner = Runner::new(replayed.root, replayed.sequence, office.clone(), commands);
-            runner.run().await?;
+        match run_job(&office, &job, commands).await {
+            Err(error) if error.is::<NotLeader>() => return Err(error),
+            Err(error) => {
+                tracing::error!(
+                    "job {job} cannot go on: {error:#}; the next start of this root tries again"
+                );
+                office.board.fail(&job);
+            }
+            Ok(()) => {}
         }
         follower = follow();
     }
+}
+
+async fn run_job(
+    office: &Arc<Office>,
+    job: &JobId,
+    commands: mpsc::Receiver<Command>,
+) -> anyhow::Result<()> {
+    let Some(replayed) = jobs::replay(office, job).await? else {
+        return Ok(());
+    };
+    Runner::new(replayed.root, replayed.sequence, office.clone(), commands)
+        .run()
+        .await
 }
