@@ -32,15 +32,14 @@ pub(crate) struct NotLeader {
 }
 
 impl Voice {
-    /// Signs a body under the header that it asks for.
-    fn sign<B: Body>(&self, body: &B, epoch: Epoch) -> anyhow::Result<Vec<u8>> {
+    /// Signs a body of that job under the header that it asks for.
+    fn sign<B: Body>(&self, body: &B, job: &JobId, epoch: Epoch) -> anyhow::Result<Vec<u8>> {
         let scope = body.scope();
         let header = Header {
-            job: scope.job,
             round: scope.round,
             epoch: scope.epoch.unwrap_or(epoch),
             region: scope.region,
-            ..Header::new(body.kind(), &root_name())
+            ..Header::new(body.kind(), &root_name()).in_job(job)
         };
         Ok(seal(&header, body, &self.key)?)
     }
@@ -53,7 +52,7 @@ impl Voice {
         epoch: Epoch,
         after: u64,
     ) -> anyhow::Result<u64> {
-        let bytes: Bytes = self.header_in_job(job, entry, epoch)?.into();
+        let bytes: Bytes = self.sign(entry, job, epoch)?.into();
         let subject = Subject::Log(job.clone()).to_string();
         let mut told = false;
         loop {
@@ -76,22 +75,6 @@ impl Voice {
                 Err(error) => return Err(error).context(format!("log of {job}")),
             }
         }
-    }
-
-    fn header_in_job(
-        &self,
-        job: &JobId,
-        entry: &LogEntry,
-        epoch: Epoch,
-    ) -> anyhow::Result<Vec<u8>> {
-        let scope = entry.scope();
-        let header = Header {
-            round: scope.round,
-            epoch: scope.epoch.unwrap_or(epoch),
-            region: scope.region,
-            ..Header::new(entry.kind(), &root_name()).in_job(job)
-        };
-        Ok(seal(&header, entry, &self.key)?)
     }
 
     /// Puts a message in place of the last of its subject; waits for the bus as long as it is away.
@@ -167,7 +150,7 @@ impl Voice {
             absent: phase.absent.clone(),
             windows: phase.regions.iter().filter_map(window).collect(),
         };
-        let bytes: Bytes = self.sign(&settled, epoch)?.into();
+        let bytes: Bytes = self.sign(&settled, &phase.key.job, epoch)?.into();
         for region in &phase.regions {
             let subject = Subject::Settled(region.clone(), phase.key.clone());
             self.put(&subject, bytes.clone(), None).await?;
