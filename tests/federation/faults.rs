@@ -27,6 +27,13 @@ async fn each_tier_is_killed_and_comes_back() {
     let run = move || {
         let mut stage = Stage::set(stations_job(ROUNDS, 1), stations(), Some(&endpoint));
         let course = stage.run(|federation, round| strike(&mut federation.fleet, round.round));
+        for (name, ..) in FAULTS {
+            assert_eq!(
+                stage.federation.fleet.starts(name),
+                2,
+                "{name} was killed once"
+            );
+        }
         stage.end();
         (stage, course)
     };
