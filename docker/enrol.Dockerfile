@@ -26,7 +26,8 @@ COPY --from=sources /skeleton ./
 RUN cargo build --locked --profile "$PROFILE" --bins $MEMBERS
 COPY --from=sources /src ./
 # cargo goes by times: the sources are older than the empty crates that were compiled in their place.
-RUN find . -name '*.rs' -exec touch {} + \
+# Not so what build scripts of dependencies wrote: touched, it would have most of them compiled again.
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --locked --profile "$PROFILE" --bins $MEMBERS \
     && mkdir -p /out/bin \
     && cd "target/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")" \

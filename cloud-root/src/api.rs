@@ -13,11 +13,11 @@ use fl_model::JobId;
 use fl_wire::{Encoded as _, ParameterObject};
 use futures::stream;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::job_view::{JobEvent, JobView};
-use crate::jobs::{self, Office};
-use crate::runner::Command;
+use crate::jobs;
+use crate::office::Office;
+use crate::watch::Watch;
 
 /// A job file as it is sent to a running root.
 #[derive(Debug, Serialize, Deserialize)]
@@ -113,16 +113,10 @@ async fn stop(
     let job = named(&office, &name)?;
     let conflict = |what: &str| Refusal(StatusCode::CONFLICT, format!("job {job} {what}"));
     let view = office.board.show(&job);
-    if view.is_some_and(|view| matches!(view.state.as_str(), "finished" | "stopped" | "failed")) {
+    if view.is_some_and(|view| view.is_over()) {
         return Err(conflict("is over already"));
     }
-    let commands = office
-        .board
-        .commands(&job)
-        .ok_or_else(|| conflict("is not known"))?;
-    commands
-        .try_send(Command::Stop)
-        .map_err(|_| conflict("is stopping already"))?;
+    jobs::stop(&office, &job).await?;
     Ok(Json(job.to_string()))
 }
 
@@ -135,35 +129,16 @@ async fn watch(
     let Some((view, events)) = office.board.watch(&job) else {
         return Err(Refusal(StatusCode::NOT_FOUND, name));
     };
-    let over = matches!(view.state.as_str(), "finished" | "stopped" | "failed");
-    let mut past: Vec<JobEvent> = view
-        .history
-        .into_iter()
-        .map(|round| JobEvent::Done(Box::new(round)))
-        .collect();
-    if over {
-        past.push(JobEvent::Ended { how: view.state });
-    }
-    let past = past
-        .into_iter()
-        .map(|event| Ok::<_, Infallible>(line(&event)));
-    let coming = stream::unfold((events, over), |(mut events, over)| async move {
-        if over {
-            return None;
-        }
-        loop {
-            match events.recv().await {
-                Ok(event) => {
-                    let over = matches!(event, JobEvent::Ended { .. });
-                    return Some((Ok(line(&event)), (events, over)));
-                }
-                // A watcher that lags misses events, not rounds: job show has them all.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            }
-        }
-    });
-    let body = Body::from_stream(futures::StreamExt::chain(stream::iter(past), coming));
+    tracing::debug!("job {job} is watched");
+    let watch = Watch::new(view, events);
+    let lines = stream::unfold(
+        (office, job, watch),
+        |(office, job, mut watch)| async move {
+            let event = watch.next(|| office.board.show(&job)).await?;
+            Some((Ok::<_, Infallible>(line(&event)), (office, job, watch)))
+        },
+    );
+    let body = Body::from_stream(lines);
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 

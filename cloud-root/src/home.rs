@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{bail, ensure};
 use fl_model::{MemberId, ROOT_NAME};
-use fl_runtime::keys;
+use fl_runtime::keys::{self, KeyError};
+use fl_runtime::terminal::home_command;
 use fl_wire::SigningKey;
 
 /// A root's home folder.
@@ -37,6 +38,11 @@ impl Home {
         self.0.join("roster.cbor")
     }
 
+    /// Held by the command that changes the roster.
+    pub fn roster_lock_file(&self) -> PathBuf {
+        self.0.join("roster.lock")
+    }
+
     /// Imported models.
     pub fn models_folder(&self) -> PathBuf {
         self.0.join("models")
@@ -59,12 +65,25 @@ impl Home {
 
     /// The key, which `init` made.
     pub fn key(&self) -> anyhow::Result<SigningKey> {
-        keys::load(&self.key_file()).with_context(|| {
-            format!(
-                "no usable root key in {}: run cloud-root init first",
-                self.0.display()
-            )
-        })
+        let key = keys::load(&self.key_file());
+        if matches!(key, Err(KeyError::Missing { .. })) {
+            ensure!(
+                !self.settings_file().exists(),
+                "the root's key {} is gone: restore it from a backup, for every fog and device pins it",
+                self.key_file().display()
+            );
+            let folder = self.0.display();
+            bail!(
+                "{folder} is no root's home: make one with {}",
+                self.command("init")
+            );
+        }
+        Ok(key?)
+    }
+
+    /// A command for this home, as it can be pasted into a shell in any folder.
+    pub fn command(&self, words: &str) -> String {
+        home_command("cloud-root", words, &self.0)
     }
 }
 

@@ -1,122 +1,17 @@
-//! What operators and scripts see of a job: one JSON object an event, and the lines made of it.
+//! What operators and scripts see of a job, made from its log.
 
 use fl_model::{FixedPoint, JobEnd, Phase, PhaseResult, RoundOutcome};
 use fl_round::{PhaseRecord, RootRound, RootStage, RoundRecord};
-use serde::{Deserialize, Serialize};
 
-/// A device, or a whole region, that was asked and is not in a round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missing {
-    /// The device; none for a whole region.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<String>,
-    /// Its region.
-    pub region: String,
-    /// Why it is not in.
-    pub reason: String,
-}
-
-/// A round that is over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RoundView {
-    /// Its number; 0 gathers statistics.
-    pub round: u32,
-    /// `statistics` or `train`.
-    pub phase: String,
-    /// `merged` or `no_quorum`.
-    pub outcome: String,
-    /// Devices in it.
-    pub participants: u32,
-    /// Devices that were asked.
-    pub expected: u32,
-    /// Mean training loss of the last local epoch.
-    pub train_loss: Option<f64>,
-    /// Mean loss on the test rows.
-    pub loss: Option<f64>,
-    /// Share of test rows told right.
-    pub accuracy: Option<f64>,
-    /// Mean absolute error on the test rows, for regression.
-    pub absolute_error: Option<f64>,
-    /// Bytes of contributions.
-    pub edge_up_bytes: u64,
-    /// Bytes of partial sums.
-    pub fog_up_bytes: u64,
-    /// Bytes of plans and objects to the devices.
-    pub down_bytes: u64,
-    /// From its first log entry to its last.
-    pub seconds: f64,
-    /// Its trace.
-    pub trace_id: String,
-    /// Who was asked and is not in, in either phase.
-    pub missing: Vec<Missing>,
-    /// Roots that took over during it.
-    pub failovers: u32,
-}
-
-/// Something that happened to a job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum JobEvent {
-    /// A phase of a round began.
-    Opened {
-        /// Round.
-        round: u32,
-        /// Phase.
-        phase: String,
-    },
-    /// A region's partial is in.
-    Accepted {
-        /// Round.
-        round: u32,
-        /// Phase.
-        phase: String,
-        /// Region.
-        region: String,
-        /// Devices in it.
-        devices: u32,
-    },
-    /// A round is over.
-    Done(Box<RoundView>),
-    /// Too few devices are there.
-    Waiting {
-        /// Devices connected.
-        online: u32,
-        /// Devices needed.
-        quorum: u32,
-    },
-    /// The job is over.
-    Ended {
-        /// `finished`, `stopped` or `failed`.
-        how: String,
-    },
-}
-
-/// A job at a glance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobView {
-    /// Name.
-    pub job: String,
-    /// Name of its model.
-    pub model: String,
-    /// `queued`, `waiting`, `running`, `finished`, `stopped` or `failed`.
-    pub state: String,
-    /// Training rounds merged.
-    pub rounds_done: u32,
-    /// Training rounds asked for.
-    pub rounds: u32,
-    /// Contributions that a round needs.
-    pub quorum: u32,
-    /// SHA-256 of the newest parameters.
-    pub parameters: String,
-    /// The rounds so far, oldest first.
-    pub history: Vec<RoundView>,
-}
+pub(crate) use fl_view::FAILED;
+pub use fl_view::{JobEvent, JobView, Missing, RoundView, line};
 
 /// The end as it stands in views.
 pub(crate) fn end(how: JobEnd) -> &'static str {
     match how {
         JobEnd::Finished => "finished",
         JobEnd::Stopped => "stopped",
+        JobEnd::Failed(_) => FAILED,
     }
 }
 
@@ -136,6 +31,10 @@ pub(crate) fn job(root: &RootRound, running: bool, history: Vec<RoundView>) -> J
         job: root.job().to_string(),
         model: spec.model.clone(),
         state: state(root, running).to_owned(),
+        reason: match root.stage() {
+            RootStage::Ended(JobEnd::Failed(failure)) => Some(failure.to_string()),
+            _ => None,
+        },
         rounds_done: root.merged_rounds(),
         rounds: spec.rounds,
         quorum: spec.quorum,
@@ -167,12 +66,18 @@ pub(crate) fn round(record: &RoundRecord) -> Option<RoundView> {
         missing: Vec::new(),
         failovers: record.failovers.len() as u32,
     };
-    let absent = |region: &fl_round::RegionRecord| region.summary.absent.len() as u32;
+    let absent = |region: &fl_round::RegionRecord| region.summary.absent_count();
     view.expected = view.participants + first.accepted.values().map(absent).sum::<u32>();
     for phase in &record.phases {
         add_phase(&mut view, phase);
     }
     Some(view)
+}
+
+/// Adds a round to those before it. One that is told again takes its own place.
+pub(crate) fn add_round(history: &mut Vec<RoundView>, view: RoundView) {
+    history.pop_if(|last| last.round == view.round);
+    history.push(view);
 }
 
 fn add_phase(view: &mut RoundView, phase: &PhaseRecord) {
@@ -188,6 +93,19 @@ fn add_phase(view: &mut RoundView, phase: &PhaseRecord) {
                     device: Some(absence.device.to_string()),
                     region: region.to_string(),
                     reason: absence.reason.to_string(),
+                },
+            );
+        }
+    }
+    for (region, accepted) in &phase.accepted {
+        let more = accepted.summary.absent_more;
+        if more > 0 {
+            add_missing(
+                view,
+                Missing {
+                    device: Some(format!("{more} more")),
+                    region: region.to_string(),
+                    reason: "the log has no room for more names".to_owned(),
                 },
             );
         }
@@ -222,40 +140,6 @@ fn add_missing(view: &mut RoundView, missing: Missing) {
     if !view.missing.iter().any(same) {
         view.missing.push(missing);
     }
-}
-
-/// A line per round, for people.
-pub fn line(view: &RoundView) -> String {
-    let figure = |name: &str, value: Option<f64>| {
-        value.map_or_else(String::new, |value| format!("  {name} {value:.4}"))
-    };
-    let mut line = format!(
-        "round {:>3}  {:<10}  {:>3}/{} devices{}{}{}  up {} B + {} B  down {} B  {:.2} s  trace {}",
-        view.round,
-        if view.outcome == "merged" {
-            view.phase.as_str()
-        } else {
-            "no quorum"
-        },
-        view.participants,
-        view.expected,
-        figure("loss", view.loss.or(view.train_loss)),
-        figure("accuracy", view.accuracy),
-        figure("error", view.absolute_error),
-        view.edge_up_bytes,
-        view.fog_up_bytes,
-        view.down_bytes,
-        view.seconds,
-        view.trace_id,
-    );
-    for missing in &view.missing {
-        let who = missing.device.as_ref().map_or_else(
-            || format!("all of {}", missing.region),
-            |device| format!("{device} of {}", missing.region),
-        );
-        line.push_str(&format!("\n           without {who}: {}", missing.reason));
-    }
-    line
 }
 
 /// The phase of a round as events name it.

@@ -1,222 +1,29 @@
-//! The jobs of a root: which there are, which one runs, and what is known of each.
+//! A job's way into a running root: submitted, or read from its log.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use fl_model::{Epoch, JobId, LogEntry, ObjectRef, RegionId};
-use fl_round::{RootLimits, RootRound, RootStage};
-use fl_runtime::clock::Clock;
-use fl_runtime::nats::{ObjectError, ReadError, Stream};
-use fl_runtime::store::{Access, write_atomic};
-use fl_telemetry::{Exporter, Identity, Metrics, wall_us};
+use anyhow::{Context as _, anyhow, bail};
+use fl_model::{Epoch, EvaluationCounters, JobId, LogEntry, ObjectRef, PhaseResult};
+use fl_round::{RootRound, RootStage};
+use fl_runtime::nats::Stream;
+use fl_telemetry::wall_us;
 use fl_wire::limits::LOG_ENTRY_BYTES_MAX;
-use fl_wire::subjects::Subject;
-use fl_wire::{Encoded as _, Envelope, Expected, MessageKind, ParameterObject};
-use tokio::sync::{broadcast, mpsc, watch};
+use fl_wire::subjects::{LOG_SUBJECTS, Subject};
+use fl_wire::{
+    Encoded as _, Envelope, Expected, MessageKind, ParameterObject, SigningKey, VerifyingKey,
+    WireError,
+};
+use tokio::sync::mpsc;
 
-use crate::home::{Home, root_name};
-use crate::job_view::{self, JobEvent, JobView, RoundView};
+use crate::board::Command;
+use crate::home::root_name;
+use crate::job_view::{self, RoundView};
 use crate::models::ModelStore;
-use crate::publish::Voice;
-use crate::roster::RosterFile;
-use crate::runner::Command;
-
-/// Events that a slow watcher may lag behind.
-const EVENTS_MAX: usize = 1024;
-
-/// Commands that wait for a job.
-const COMMANDS_MAX: usize = 8;
-
-/// State of a job that this process gave up.
-const FAILED: &str = "failed";
-
-/// Between two tries while the bus is away.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// What every part of a running root shares.
-pub(crate) struct Office {
-    pub(crate) home: Home,
-    pub(crate) voice: Voice,
-    pub(crate) limits: RootLimits,
-    pub(crate) clock: Clock,
-    pub(crate) roster: watch::Receiver<Arc<RosterFile>>,
-    pub(crate) beats: broadcast::Sender<(RegionId, u32)>,
-    pub(crate) exporter: Exporter,
-    pub(crate) identity: Identity,
-    pub(crate) metrics: Metrics,
-    pub(crate) board: Board,
-    /// The highest epoch of any job: fogs and devices keep one for all of them.
-    pub(crate) epoch: AtomicU64,
-}
-
-impl Office {
-    /// The highest epoch that any job's log names.
-    pub(crate) fn epoch_max(&self) -> Epoch {
-        Epoch(self.epoch.load(Ordering::Relaxed))
-    }
-
-    /// Notes the epoch of a job.
-    pub(crate) fn saw_epoch(&self, epoch: Epoch) {
-        self.epoch.fetch_max(epoch.0, Ordering::Relaxed);
-    }
-
-    /// Notes that every region was told of a job's end, so that no start tells it again.
-    pub(crate) fn mark_ended(&self, job: &JobId) {
-        let file = self.home.ended_file(job);
-        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let marked = folder
-            .map_err(anyhow::Error::from)
-            .and_then(|()| Ok(write_atomic(&file, b"", Access::Umask)?));
-        if let Err(error) = marked {
-            tracing::warn!("the end of {job} is told again at the next start: {error:#}");
-        }
-    }
-
-    /// An object that must be there; waits for the bus as long as it is away.
-    pub(crate) async fn object(&self, object: &ObjectRef) -> anyhow::Result<Vec<u8>> {
-        let mut told = false;
-        loop {
-            match self.voice.nats.get_object(object).await {
-                Err(ObjectError::Unavailable { .. }) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(
-                            "object {} cannot be read now: waiting",
-                            object.digest.short()
-                        );
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-                read => return Ok(read?),
-            }
-        }
-    }
-}
-
-/// What is known of a job.
-struct Known {
-    view: JobView,
-    submitted_us: u64,
-    events: broadcast::Sender<JobEvent>,
-    commands: mpsc::Sender<Command>,
-    inbox: Option<mpsc::Receiver<Command>>,
-    export: ExportInput,
-}
-
-/// What an export of the model needs.
-#[derive(Debug, Clone)]
-pub(crate) struct ExportInput {
-    pub(crate) model: ObjectRef,
-    pub(crate) parameters: ObjectRef,
-    pub(crate) inputs: fl_model::FeatureSpec,
-    pub(crate) normalization: Option<fl_model::Normalization>,
-}
-
-impl ExportInput {
-    fn of(root: &RootRound) -> Self {
-        Self {
-            model: root.model(),
-            parameters: root.parameters(),
-            inputs: root.spec().data.inputs.clone(),
-            normalization: root.normalization().cloned(),
-        }
-    }
-}
-
-/// The jobs as the operators' endpoint shows them.
-#[derive(Default)]
-pub(crate) struct Board(Mutex<BTreeMap<JobId, Known>>);
-
-impl Board {
-    fn jobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<JobId, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a job up as its log tells it; one that is over for everybody is only shown.
-    fn insert(&self, root: &RootRound, history: Vec<RoundView>, submitted_us: u64, over: bool) {
-        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        let known = Known {
-            view: job_view::job(root, false, history),
-            submitted_us,
-            events: broadcast::channel(EVENTS_MAX).0,
-            commands,
-            inbox: (!over).then_some(inbox),
-            export: ExportInput::of(root),
-        };
-        self.jobs().entry(root.job().clone()).or_insert(known);
-    }
-
-    /// Notes what a running job has done, and tells those who watch it.
-    pub(crate) fn tell(&self, root: &RootRound, event: JobEvent) {
-        let mut jobs = self.jobs();
-        let Some(known) = jobs.get_mut(root.job()) else {
-            return;
-        };
-        let mut history = std::mem::take(&mut known.view.history);
-        if let JobEvent::Done(round) = &event {
-            history.retain(|before| before.round != round.round);
-            history.push((**round).clone());
-        }
-        known.view = job_view::job(root, true, history);
-        known.export = ExportInput::of(root);
-        // Nobody watching is no error.
-        let _ = known.events.send(event);
-    }
-
-    /// Notes that a job cannot go on before the root starts again, and ends its watches.
-    pub(crate) fn fail(&self, job: &JobId) {
-        if let Some(known) = self.jobs().get_mut(job) {
-            known.view.state = FAILED.to_owned();
-            // Nobody watching is no error.
-            let _ = known.events.send(JobEvent::Ended {
-                how: FAILED.to_owned(),
-            });
-        }
-    }
-
-    /// Every job, oldest first.
-    pub(crate) fn list(&self) -> Vec<JobView> {
-        let jobs = self.jobs();
-        let mut views: Vec<_> = jobs
-            .values()
-            .map(|known| (known.submitted_us, known.view.clone()))
-            .collect();
-        views.sort_by_key(|(submitted_us, _)| *submitted_us);
-        views.into_iter().map(|(_, view)| view).collect()
-    }
-
-    /// One job.
-    pub(crate) fn show(&self, job: &JobId) -> Option<JobView> {
-        self.jobs().get(job).map(|known| known.view.clone())
-    }
-
-    /// One job so far, and what happens to it from now on.
-    pub(crate) fn watch(&self, job: &JobId) -> Option<(JobView, broadcast::Receiver<JobEvent>)> {
-        let jobs = self.jobs();
-        let known = jobs.get(job)?;
-        Some((known.view.clone(), known.events.subscribe()))
-    }
-
-    /// What an export of a job's model needs.
-    pub(crate) fn export(&self, job: &JobId) -> Option<ExportInput> {
-        self.jobs().get(job).map(|known| known.export.clone())
-    }
-
-    /// The way to a job that is not over.
-    pub(crate) fn commands(&self, job: &JobId) -> Option<mpsc::Sender<Command>> {
-        self.jobs().get(job).map(|known| known.commands.clone())
-    }
-
-    /// The oldest job that is not over, or whose end was not told yet, with its inbox.
-    pub(crate) fn take_next(&self) -> Option<(JobId, mpsc::Receiver<Command>)> {
-        let mut jobs = self.jobs();
-        let waiting = jobs.iter_mut().filter(|(_, known)| known.inbox.is_some());
-        let (job, known) = waiting.min_by_key(|(_, known)| known.submitted_us)?;
-        Some((job.clone(), known.inbox.take()?))
-    }
-}
+use crate::office::Office;
+use crate::patience::until_answered;
+use crate::publish::{NotLeader, sign, sign_plan};
+use crate::runner::Runner;
+use crate::settings::RoundSettings;
 
 /// A job read from its log.
 pub(crate) struct Replayed {
@@ -226,26 +33,29 @@ pub(crate) struct Replayed {
     submitted_us: u64,
 }
 
+/// The jobs that have a log.
+pub(crate) async fn logged(office: &Office) -> anyhow::Result<Vec<JobId>> {
+    let nats = &office.voice.nats;
+    let subjects = until_answered(|| nats.subjects(Stream::Log, LOG_SUBJECTS)).await?;
+    let job = |subject: &String| match subject.parse() {
+        Ok(Subject::Log(job)) => Some(job),
+        _ => None,
+    };
+    Ok(subjects.iter().filter_map(job).collect())
+}
+
 /// Reads a job's log; none where there is no such job.
 pub(crate) async fn replay(office: &Office, job: &JobId) -> anyhow::Result<Option<Replayed>> {
     let subject = Subject::Log(job.clone()).to_string();
-    let messages = loop {
-        match office.voice.nats.read_all(Stream::Log, &subject).await {
-            Err(error @ ReadError::Unavailable { .. }) => {
-                tracing::warn!("{error}: trying again");
-                tokio::time::sleep(RETRY).await;
-            }
-            read => break read?,
-        }
-    };
+    let nats = &office.voice.nats;
+    let messages = until_answered(|| nats.read_all(Stream::Log, &subject)).await?;
     let key = office.voice.key.verifying_key();
     let mut entries = Vec::with_capacity(messages.len());
     for message in &messages {
-        let verified = Envelope::parse(&message.payload, LOG_ENTRY_BYTES_MAX)?.verify(&key)?;
-        verified.check(&Expected::kind(MessageKind::LogEntry).in_job(job))?;
-        let entry: LogEntry = verified
-            .open()
-            .with_context(|| format!("entry {} of the log of {job}", message.sequence))?;
+        let entry = read_entry(&message.payload, job, &key).with_context(|| {
+            let sequence = message.sequence;
+            format!("entry {sequence} of the log of {job} cannot be read")
+        })?;
         entries.push(entry);
     }
     let Some((first, rest)) = entries.split_first() else {
@@ -259,8 +69,7 @@ pub(crate) async fn replay(office: &Office, job: &JobId) -> anyhow::Result<Optio
     for entry in rest {
         root.fold(entry);
         if let Some(view) = root.finished_round().and_then(job_view::round) {
-            history.retain(|before| before.round != view.round);
-            history.push(view);
+            job_view::add_round(&mut history, view);
         }
     }
     Ok(Some(Replayed {
@@ -271,15 +80,22 @@ pub(crate) async fn replay(office: &Office, job: &JobId) -> anyhow::Result<Optio
     }))
 }
 
+fn read_entry(bytes: &[u8], job: &JobId, key: &VerifyingKey) -> Result<LogEntry, WireError> {
+    let verified = Envelope::parse(bytes, LOG_ENTRY_BYTES_MAX)?.verify(key)?;
+    verified.check(&Expected::kind(MessageKind::LogEntry).in_job(job))?;
+    verified.open()
+}
+
 /// Takes a job up that the log names, if it is not known yet.
 pub(crate) async fn discover(office: &Office, job: &JobId) -> anyhow::Result<()> {
     if office.board.show(job).is_some() {
         return Ok(());
     }
-    if let Some(replayed) = replay(office, job).await? {
+    if let Some(mut replayed) = replay(office, job).await? {
         let ended = matches!(replayed.root.stage(), RootStage::Ended(_));
         let over = ended && office.home.ended_file(job).exists();
         office.saw_epoch(replayed.root.epoch());
+        office.sweep.objects(replayed.root.take_retired());
         office.board.insert(
             &replayed.root,
             replayed.history,
@@ -300,11 +116,13 @@ pub(crate) async fn discover(office: &Office, job: &JobId) -> anyhow::Result<()>
 pub(crate) async fn submit(office: &Office, text: &str, place: &str) -> anyhow::Result<JobId> {
     let spec = fl_runtime::job_file::parse(text, place)?;
     let job = spec.job.clone();
+    // One at a time, and no object is taken away that the job shares with another.
+    let _alone = office.sweep.keep(&[]).await;
     if office.board.show(&job).is_some() {
         bail!("a job called {job} was submitted before: take another name");
     }
     let model = ModelStore::of(&office.home).load(&spec.model)?;
-    onnx_train::check_model(&model, &spec.training, &spec.data.inputs)
+    onnx_train::check_model(&model, &spec.training, &spec.data)
         .with_context(|| format!("model {} does not fit job {job}", spec.model))?;
     let tensors = onnx_train::starting_parameters(&model, spec.randomize, spec.seed)?;
     let layout = onnx_train::parameter_layout(&model)?;
@@ -318,16 +136,143 @@ pub(crate) async fn submit(office: &Office, text: &str, place: &str) -> anyhow::
         .iter()
         .map(|tensor| tensor.len() as u64)
         .collect();
-    let nats = &office.voice.nats;
+    let parameters = parameters.encode()?;
     let entry = LogEntry::Submitted {
-        model: nats.put_object(&model).await?,
-        parameters: nats.put_object(&parameters.encode()?).await?,
+        model: ObjectRef::to(&model),
+        parameters: ObjectRef::to(&parameters),
         spec: Box::new(spec),
         tensors: lengths,
         at_us: wall_us(),
     };
-    office.voice.append(&job, &entry, Epoch(0), 0).await?;
+    check_sizes(&entry, &office.voice.key)?;
+    for object in [&model, &parameters] {
+        office.sweep.forget(ObjectRef::to(object).digest);
+        office.voice.nats.put_object(object).await?;
+    }
+    let appended = office.voice.append(&job, &entry, Epoch(0), 0).await;
+    if appended
+        .as_ref()
+        .is_err_and(|error| error.is::<NotLeader>())
+    {
+        bail!("the log holds a job called {job} already: take another name");
+    }
+    appended?;
     discover(office, &job).await?;
     tracing::info!("job {job} is submitted by {}", root_name());
     Ok(job)
+}
+
+/// Refuses a job whose messages would outgrow their bounds later, when its devices are at work.
+fn check_sizes(submitted: &LogEntry, key: &SigningKey) -> anyhow::Result<()> {
+    let LogEntry::Submitted { spec, .. } = submitted else {
+        return Ok(());
+    };
+    let limits = RoundSettings::default().limits();
+    let plan = RootRound::replay(limits, std::slice::from_ref(submitted))?.largest_plan();
+    sign_plan(&plan, key).with_context(|| {
+        format!("the plans of job {} do not fit into a message: shorten its names of columns and categories, or take a model with fewer tensors", spec.job)
+    })?;
+    let outgrown = || {
+        format!(
+            "the log of job {} would outgrow its entries: take fewer classes, or a model with fewer tensors",
+            spec.job
+        )
+    };
+    let classes = spec.data.label.classes().unwrap_or(0);
+    // Every counter takes a byte at least.
+    if classes.saturating_mul(classes) > LOG_ENTRY_BYTES_MAX {
+        bail!(outgrown());
+    }
+    let counters = EvaluationCounters {
+        confusion: vec![u64::MAX; classes * classes],
+        ..EvaluationCounters::default()
+    };
+    let evaluated = LogEntry::Settled {
+        key: plan.key.clone(),
+        result: Box::new(PhaseResult::Evaluate(counters)),
+        at_us: u64::MAX,
+    };
+    for entry in [submitted, &evaluated] {
+        sign(entry, &spec.job, plan.epoch, key).with_context(outgrown)?;
+    }
+    Ok(())
+}
+
+/// Ends a job: one that runs at the next thing that happens to it, one that waits for its turn at once.
+pub(crate) async fn stop(office: &Arc<Office>, job: &JobId) -> anyhow::Result<()> {
+    let Some(inbox) = office.board.take(job) else {
+        let commands = office.board.commands(job);
+        let commands = commands.with_context(|| format!("job {job} is not known"))?;
+        let sent = commands.try_send(Command::Stop);
+        return sent.map_err(|_| anyhow!("job {job} is stopping already"));
+    };
+    // Whoever asked may go; the job is stopped, or back in its place.
+    let (office, job) = (office.clone(), job.clone());
+    let stopping = tokio::spawn(async move {
+        let stopped = stop_waiting(&office, &job).await;
+        if stopped.is_err() {
+            office.board.give_back(&job, inbox);
+        }
+        stopped
+    });
+    stopping.await?
+}
+
+async fn stop_waiting(office: &Arc<Office>, job: &JobId) -> anyhow::Result<()> {
+    let replayed = replay(office, job).await?;
+    let replayed = replayed.with_context(|| format!("the log of {job} is gone"))?;
+    let (_, commands) = mpsc::channel(1);
+    Runner::new(replayed.root, replayed.sequence, office.clone(), commands)
+        .stop()
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use fl_model::{Feature, Label};
+
+    use super::*;
+    use crate::testing::{spec, submitted};
+
+    #[test]
+    fn a_job_whose_messages_would_outgrow_their_bounds_is_refused_with_the_bound() {
+        let check = |change: &dyn Fn(&mut LogEntry), expected: &[&str]| {
+            let mut entry = submitted(spec());
+            change(&mut entry);
+            let checked = check_sizes(&entry, &SigningKey::from_bytes(&[1; 32]));
+            let message = checked.err().map_or_else(String::new, |e| format!("{e:#}"));
+            assert_eq!(message.is_empty(), expected.is_empty(), "{message}");
+            for part in expected {
+                assert!(message.contains(part), "no {part:?} in {message}");
+            }
+        };
+        let with = |change: fn(&mut fl_model::JobSpec)| {
+            move |entry: &mut LogEntry| {
+                if let LogEntry::Submitted { spec, .. } = entry {
+                    change(spec);
+                }
+            }
+        };
+        check(&|_| {}, &[]);
+        let categories = with(|spec| {
+            spec.data.inputs.features.push(Feature::Categorical {
+                column: "street".into(),
+                categories: (0..9_000).map(|n| format!("street number {n}")).collect(),
+            });
+        });
+        check(&categories, &["plans of job", "names of columns", "65536"]);
+        let classes = with(|spec| {
+            spec.data.label = Label::Class {
+                column: "kind".into(),
+                classes: (0..150).map(|n| n.to_string()).collect(),
+            };
+        });
+        check(&classes, &["log of job", "fewer classes", "131072"]);
+        let tensors = |entry: &mut LogEntry| {
+            if let LogEntry::Submitted { tensors, .. } = entry {
+                *tensors = vec![u64::MAX; 20_000];
+            }
+        };
+        check(&tensors, &["job", "fewer tensors", "131072"]);
+    }
 }

@@ -5,19 +5,30 @@
 //! has no path to any data.
 
 mod api;
+mod board;
 pub mod cli;
 pub mod home;
+mod init;
+mod intake;
 pub mod job_view;
 mod jobs;
+mod members;
 mod merge;
 pub mod models;
+mod office;
+mod operate;
 mod partials;
+mod patience;
 mod publish;
 mod roster;
 mod runner;
 mod server;
 mod settings;
+mod sweep;
+#[cfg(test)]
+mod testing;
 mod trace;
+mod watch;
 
 pub use roster::RosterFile;
 pub use settings::RootSettings;

@@ -1,8 +1,8 @@
 //! What a merged sum gives: the next model, the scale of the inputs, or how well the model does.
 
 use anyhow::Context as _;
-use fl_aggregate::{Moments, ServerStep};
-use fl_model::{FixedPoint, JobSpec, ObjectRef, PhaseResult, Sum, UpdateSum, Work};
+use fl_aggregate::{Moments, ServerStep, StepError};
+use fl_model::{FixedPoint, JobFailure, JobSpec, ObjectRef, PhaseResult, Sum, UpdateSum, Work};
 use fl_round::MergeInput;
 use fl_wire::{Encoded as _, MomentsObject, ParameterObject};
 
@@ -36,6 +36,14 @@ pub(crate) fn merge(
             step(spec, input, sum, parameters, moments)?
         }
     })
+}
+
+/// Why no later try would do better; none where one may.
+pub(crate) fn failure(error: &anyhow::Error) -> Option<JobFailure> {
+    match error.downcast_ref()? {
+        StepError::NotFinite => Some(JobFailure::Diverged),
+        StepError::NoWeight | StepError::Shape => Some(JobFailure::Unmergeable),
+    }
 }
 
 fn step(
@@ -84,12 +92,73 @@ fn step(
         result: PhaseResult::Train {
             parameters: next_parameters,
             moments: has_moments.then(|| ObjectRef::to(&objects[1])),
-            grid: work
-                .grid
-                .adapted(&sum.magnitudes, &sum.saturated, &coordinates),
+            grid: work.grid.adapted(
+                work.clip_norm,
+                &sum.magnitudes,
+                &sum.saturated,
+                &coordinates,
+            ),
             examples: sum.examples,
             loss,
         },
         objects,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use fl_model::{Epoch, Phase, Privacy, TrainWork, UpdateSum};
+
+    use super::*;
+    use crate::testing::{plan, spec};
+
+    #[test]
+    fn a_model_that_goes_to_infinity_is_no_error_to_try_again() {
+        let spec = spec();
+        let work = TrainWork {
+            training: spec.training,
+            normalization: fl_model::Normalization {
+                mean: Vec::new(),
+                scale: Vec::new(),
+            },
+            grid: fl_model::Grid::for_clip_norm(spec.grid, 1e30, 1),
+            clip_norm: spec.clip_norm,
+            weighting: spec.weighting,
+            weight_max: spec.weight_max,
+            privacy: Privacy::Off,
+            seed: 1,
+        };
+        let mut plan = plan();
+        plan.key.phase = Phase::Train;
+        plan.epoch = Epoch(1);
+        plan.work = Work::Train(Box::new(work));
+        let input = |wq: Vec<i64>| MergeInput {
+            plan: Box::new(plan.clone()),
+            sum: Sum::Update(UpdateSum {
+                magnitudes: vec![0],
+                saturated: vec![0],
+                wq: vec![wq],
+                weight: 1,
+                updates: 1,
+                examples: 1,
+                loss: 0,
+            }),
+            moments: None,
+        };
+        let parameters = ParameterObject {
+            names: vec!["w".into()],
+            shapes: vec![vec![1]],
+            tensors: vec![vec![f32::MAX]],
+        };
+        let parameters = parameters.encode().unwrap();
+        let check = |wq: Vec<i64>, expected: Option<JobFailure>| {
+            let merged = merge(&spec, &input(wq), Some(&parameters), None);
+            assert_eq!(merged.err().and_then(|error| failure(&error)), expected);
+        };
+        check(vec![0], None);
+        check(vec![i64::MAX], Some(JobFailure::Diverged));
+        check(vec![0, 0], Some(JobFailure::Unmergeable));
+        let missing = merge(&spec, &input(vec![0]), None, None).err().unwrap();
+        assert_eq!(failure(&missing), None);
+    }
 }

@@ -17,6 +17,7 @@ const NAME_BYTES_MAX: usize = 64;
 /// The imported models of a root.
 #[derive(Debug, Clone)]
 pub struct ModelStore {
+    home: Home,
     folder: PathBuf,
 }
 
@@ -24,6 +25,7 @@ impl ModelStore {
     /// The store in a root's home.
     pub fn of(home: &Home) -> Self {
         Self {
+            home: home.clone(),
             folder: home.models_folder(),
         }
     }
@@ -79,7 +81,9 @@ impl ModelStore {
                     names.join(", ")
                 };
                 bail!(
-                    "no model is imported as {name:?} (imported: {known}): run cloud-root model import FILE --name {name}"
+                    "no model is imported as {name:?} (imported: {known}): import it with {}",
+                    self.home
+                        .command(&format!("model import FILE --name {name}"))
                 )
             }
             bytes => bytes.with_context(|| format!("cannot read {}", path.display())),

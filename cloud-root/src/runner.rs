@@ -4,31 +4,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use fl_model::{Epoch, JobId, LogEntry, PhaseResult, RegionId, Work};
+use fl_model::{Epoch, JobEnd, JobId, LogEntry, PhaseResult, RegionId, Work};
 use fl_round::{MergeInput, PhaseRecord, RootEffect, RootEvent, RootRound, RoundRecord};
 use fl_runtime::nats::{Follower, From, Stream};
 use fl_telemetry::{region::Transfer, wall_us};
-use fl_wire::subjects::{Subject, job_partials_filter, partials_filter};
+use fl_wire::subjects::{job_partials_filter, partials_filter};
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::board::Command;
+use crate::intake::Intake;
 use crate::job_view::{self, JobEvent};
-use crate::jobs::Office;
 use crate::merge;
-use crate::partials::{Door, Read};
+use crate::office::Office;
+use crate::patience::until_answered;
 use crate::roster::RosterFile;
 use crate::trace::{self, RoundTimes};
-
-/// Between two tries to read from a bus that is away.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// What operators ask of a running job.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// End it.
-    Stop,
-}
 
 /// A running job.
 pub(crate) struct Runner {
@@ -36,7 +27,7 @@ pub(crate) struct Runner {
     sequence: u64,
     times: RoundTimes,
     office: Arc<Office>,
-    door: Door,
+    intake: Intake,
     follower: Follower,
     roster: watch::Receiver<Arc<RosterFile>>,
     beats: broadcast::Receiver<(RegionId, u32)>,
@@ -60,7 +51,7 @@ impl Runner {
         Self {
             sequence,
             times: RoundTimes::default(),
-            door: Door::new(&office),
+            intake: Intake::new(office.clone()),
             follower,
             roster: office.roster.clone(),
             beats: office.beats.subscribe(),
@@ -79,7 +70,7 @@ impl Runner {
         self.step(RootEvent::Started).await?;
         self.office.saw_epoch(self.root.epoch());
         while !self.is_over() {
-            let event = self.next_event().await;
+            let event = self.next_event().await?;
             if let Some(event) = event {
                 self.step(event).await?;
             }
@@ -91,10 +82,15 @@ impl Runner {
         matches!(self.root.stage(), fl_round::RootStage::Ended(_))
     }
 
-    async fn next_event(&mut self) -> Option<RootEvent> {
+    /// Ends a job that waits for its turn.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.step(RootEvent::Stop).await
+    }
+
+    async fn next_event(&mut self) -> anyhow::Result<Option<RootEvent>> {
         let clock = self.office.clock;
         // While the bus is away nobody is late: what is due waits until it is back.
-        let connected = self.office.voice.nats.is_connected();
+        let connected = self.office.voice.nats.is_back();
         let timeout = self.root.next_timeout().filter(|_| connected);
         let wake = async {
             match timeout {
@@ -102,8 +98,9 @@ impl Runner {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            message = self.follower.next() => self.read_partial(&message.subject, message.payload).await,
+        Ok(tokio::select! {
+            message = self.follower.next() => self.intake.receive(&self.root, &message),
+            fetched = self.intake.fetched() => fetched?,
             beat = self.beats.recv() => match beat {
                 Ok((region, online)) => Some(RootEvent::Beat(region, online)),
                 // Beats that were missed are followed by newer ones.
@@ -122,47 +119,19 @@ impl Runner {
             },
             Ok(()) = self.reconnects.changed() => Some(RootEvent::Reconnected),
             () = wake => {
-                let connected = self.office.voice.nats.is_connected();
+                let connected = self.office.voice.nats.is_back();
                 connected.then_some(RootEvent::Timeout)
             }
-        }
-    }
-
-    /// A partial that the phase in progress may take; old ones are left to be purged.
-    async fn read_partial(&mut self, subject: &str, payload: bytes::Bytes) -> Option<RootEvent> {
-        let Ok(Subject::Partial(key, region, _)) = subject.parse() else {
-            tracing::warn!("a message on {subject} is not for this version");
-            return None;
-        };
-        let plan = self.root.plan().filter(|plan| plan.key == key)?;
-        let roster = self.roster.borrow().clone();
-        match self
-            .door
-            .read(&self.office, &roster, plan, &region, payload)
-            .await
-        {
-            Ok(Read {
-                partial,
-                digest,
-                bytes,
-            }) => Some(RootEvent::Partial {
-                partial: Box::new(partial),
-                digest,
-                bytes,
-            }),
-            Err(refusal) => {
-                tracing::warn!("a partial of {key} from region {region} is refused: {refusal:#}");
-                self.office.metrics.contribution("rejected", "malformed");
-                None
-            }
-        }
+        })
     }
 
     /// Feeds one event, and whatever comes of it, before the next is looked at.
     async fn step(&mut self, event: RootEvent) -> anyhow::Result<()> {
         let mut events = VecDeque::from([event]);
         while let Some(mut event) = events.pop_front() {
-            // First of all: an entry may have waited for the bus longer than a fog may be silent.
+            // First of all: an entry may have waited for the bus longer than a fog may be silent, or a
+            // phase may last.
+            self.office.voice.nats.until_back().await;
             if self.reconnects.has_changed().unwrap_or(false) {
                 self.reconnects.mark_unchanged();
                 events.push_front(std::mem::replace(&mut event, RootEvent::Reconnected));
@@ -223,23 +192,11 @@ impl Runner {
                 tracing::info!("round {} of {}: {} opened", key.round, key.job, key.phase);
                 self.tell(job_view::opened(key.round.0, key.phase));
             }
-            RootEffect::FetchPartial(key, region, digest) => {
-                let shard = fl_wire::subjects::ONLY_SHARD;
-                let subject = Subject::Partial(key.clone(), region.clone(), shard);
-                let restored = self.fetch_partial(&subject).await?;
-                let event = restored.with_context(|| {
-                    format!(
-                        "the log accepted partial {} of {key} from region {region}, and the stream no longer holds it",
-                        digest.short()
-                    )
-                })?;
-                events.push_back(event);
+            RootEffect::FetchPartial(key, region, object) => {
+                self.intake.restore(key, region, object);
             }
             RootEffect::RefusePartial(region, digest, refusal) => {
-                tracing::warn!(
-                    "partial {} of region {region} is not taken: {refusal}",
-                    digest.short()
-                );
+                self.intake.refused(&region, digest, refusal);
             }
             RootEffect::Merge(input) => events.push_back(self.merge(&input).await?),
             RootEffect::PublishSettled(phase) => self.settle(&phase).await?,
@@ -252,16 +209,20 @@ impl Runner {
                 self.tell(JobEvent::Waiting { online, quorum });
             }
             RootEffect::Ended(how) => {
-                let regions: Vec<_> = self.roster.borrow().regions().into_keys().collect();
+                let regions: Vec<_> = self.roster.borrow().regions_ever().into_iter().collect();
                 self.office
                     .voice
                     .clear_plan(self.root.job(), &regions)
                     .await?;
                 self.office.mark_ended(self.root.job());
-                let how = job_view::end(how);
-                tracing::info!("job {} is {how}", self.root.job());
+                self.sweep_retired();
+                let job = self.root.job();
+                match how {
+                    JobEnd::Failed(failure) => tracing::error!("job {job} has failed: {failure}"),
+                    how => tracing::info!("job {job} is {}", job_view::end(how)),
+                }
                 self.tell(JobEvent::Ended {
-                    how: how.to_owned(),
+                    how: job_view::end(how).to_owned(),
                 });
             }
         }
@@ -314,29 +275,6 @@ impl Runner {
         Ok(RootEvent::Committed(entry))
     }
 
-    /// Reads an accepted partial again; none where the stream does not hold it.
-    async fn fetch_partial(&mut self, subject: &Subject) -> anyhow::Result<Option<RootEvent>> {
-        let subject = subject.to_string();
-        loop {
-            match self
-                .office
-                .voice
-                .nats
-                .last(Stream::Partials, &subject)
-                .await
-            {
-                Ok(Some(message)) => {
-                    return Ok(self.read_partial(&subject, message.payload).await);
-                }
-                Ok(None) => return Ok(None),
-                Err(error) => {
-                    tracing::warn!("{error}: trying again");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
-        }
-    }
-
     async fn merge(&mut self, input: &MergeInput) -> anyhow::Result<RootEvent> {
         let nats = &self.office.voice.nats;
         let trains = matches!(input.plan.work, Work::Train(_));
@@ -349,17 +287,30 @@ impl Runner {
             _ => None,
         };
         let spec = self.root.spec();
-        let merged = merge::merge(spec, input, parameters.as_deref(), moments.as_deref())
-            .with_context(|| format!("merge of {}", input.plan.key))?;
+        let key = input.plan.key.clone();
+        let merged = merge::merge(spec, input, parameters.as_deref(), moments.as_deref());
+        let merged = match merged {
+            Ok(merged) => merged,
+            Err(error) => {
+                let Some(failure) = merge::failure(&error) else {
+                    return Err(error.context(format!("merge of {key}")));
+                };
+                tracing::error!("merge of {key}: {error:#}");
+                return Ok(RootEvent::MergeFailed(key, failure));
+            }
+        };
         if trains {
             self.times.merged_us = Some(wall_us());
         }
         let start_us = wall_us() + 2;
+        let sweep = &self.office.sweep;
         for object in &merged.objects {
-            while let Err(error) = nats.put_object(object).await {
-                tracing::warn!("{error}: trying again");
-                tokio::time::sleep(RETRY).await;
-            }
+            // Held for one attempt only: where the bucket is full, the sweep has to make room.
+            until_answered(|| async {
+                let _kept = sweep.keep(&merged.objects).await;
+                nats.put_object(object).await
+            })
+            .await?;
         }
         if let PhaseResult::Train { parameters, .. } = &merged.result {
             self.times.model = Some(Transfer {
@@ -382,20 +333,16 @@ impl Runner {
             .voice
             .settled(phase, trace.as_ref(), self.root.epoch())
             .await?;
-        let filter = partials_filter(&phase.key);
-        if let Err(error) = self
-            .office
-            .voice
-            .nats
-            .purge(Stream::Partials, &filter)
-            .await
-        {
-            tracing::debug!(
-                "partials of {} stay until the next purge: {error}",
-                phase.key
-            );
-        }
+        self.intake.forget();
+        self.office.sweep.partials(partials_filter(&phase.key));
+        self.sweep_retired();
         Ok(())
+    }
+
+    /// Lets go of the objects that the job needs no more.
+    fn sweep_retired(&mut self) {
+        self.office.board.note_objects(&self.root);
+        self.office.sweep.objects(self.root.take_retired());
     }
 
     fn round_done(&mut self, record: &RoundRecord) {

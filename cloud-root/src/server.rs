@@ -1,39 +1,34 @@
 //! `cloud-root serve`: the process.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::Context as _;
-use fl_model::{JobId, MemberId, RegionId, Role};
+use fl_model::{JobId, RegionId};
 use fl_runtime::clock::Clock;
 use fl_runtime::control::ControlServer;
-use fl_runtime::nats::{From, Nats, NatsServer, Stream};
+use fl_runtime::nats::{Nats, NatsServer};
 use fl_runtime::shutdown::Shutdown;
 use fl_runtime::store::HomeLock;
 use fl_telemetry::{Exporter, Metrics};
 use fl_wire::limits::CONTROL_BYTES_MAX;
-use fl_wire::subjects::{BEATS, LOG_SUBJECTS, Subject};
-use fl_wire::{Envelope, Expected, FogBeat, MessageKind, SigningKey, VerifyingKey};
-use tokio::sync::{broadcast, mpsc, watch};
+use fl_wire::subjects::{BEATS, Subject};
+use fl_wire::{Envelope, Expected, FogBeat, MessageKind};
+use tokio::sync::{broadcast, mpsc};
 
+use crate::board::{Board, Command};
 use crate::home::Home;
-use crate::jobs::{self, Board, Office};
+use crate::members::{self, RosterWatch};
+use crate::office::Office;
 use crate::publish::{NotLeader, Voice};
 use crate::roster::RosterFile;
-use crate::runner::{Command, Runner};
+use crate::runner::Runner;
 use crate::settings::RootSettings;
-use crate::{api, trace};
+use crate::sweep::Sweep;
+use crate::{api, jobs, trace};
 
 /// Beats that a busy job may lag behind.
 const BEATS_MAX: usize = 256;
-
-/// How often the roster file is looked at.
-const ROSTER_LOOK: Duration = Duration::from_secs(1);
-
-/// How long the log may be silent before the oldest job is taken up.
-const SETTLE: Duration = Duration::from_millis(500);
 
 /// How long the last spans may take at the end.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
@@ -44,8 +39,9 @@ pub(crate) async fn serve(
     settings: RootSettings,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let _lock = HomeLock::acquire(home.folder())?;
+    let _lock = HomeLock::take(home.folder()).await?;
     let key = home.key()?;
+    let members = RosterWatch::start(&home, &key)?;
     let server = NatsServer::new(&settings.nats, home.folder())?;
     let nats = tokio::select! {
         nats = Nats::connect(&server, "cloud-root") => nats?,
@@ -53,23 +49,20 @@ pub(crate) async fn serve(
     };
     nats.ensure_streams(&settings.streams).await?;
     warn_of_lazy_sync(settings.monitor_url.as_deref()).await;
-    let (roster_sender, roster) = watch::channel(Arc::new(RosterFile::load(&home, &key)?));
     let identity = trace::identity(&settings.telemetry.environment);
     let metrics = Metrics::new(&identity)?;
     let exporter = Exporter::start(&settings.telemetry, home.folder(), Some(&metrics))?;
     let office = Arc::new(Office {
-        voice: Voice {
-            nats,
-            key: key.clone(),
-        },
+        voice: Voice::new(nats, key),
         limits: settings.rounds.limits(),
         clock: Clock::start(),
-        roster,
+        roster: members.subscribe(),
         beats: broadcast::channel(BEATS_MAX).0,
         exporter,
         identity,
         metrics,
         board: Board::default(),
+        sweep: Sweep::default(),
         epoch: AtomicU64::new(0),
         home: home.clone(),
     });
@@ -82,9 +75,10 @@ pub(crate) async fn serve(
     .await?;
     tracing::info!("serving; operators' endpoint on {}", control.address());
     let ended = tokio::select! {
-        result = keep_roster(&office, &key, roster_sender) => result,
+        () = members.follow(&office.voice) => Ok(()),
         result = hear_beats(&office) => result,
         result = run_jobs(office.clone()) => result,
+        () = office.sweep.run(&office.voice.nats, &office.board) => Ok(()),
         () = shutdown.requested() => Ok(()),
     };
     office.exporter.shutdown(FLUSH_MAX).await;
@@ -109,50 +103,14 @@ async fn warn_of_lazy_sync(monitor_url: Option<&str>) {
     }
 }
 
-/// Sends the roster out, and again whenever an operator has changed its file.
-async fn keep_roster(
-    office: &Office,
-    key: &SigningKey,
-    sender: watch::Sender<Arc<RosterFile>>,
-) -> anyhow::Result<()> {
-    let path = office.home.roster_file();
-    let changed_at = || {
-        std::fs::metadata(&path)
-            .and_then(|data| data.modified())
-            .ok()
-    };
-    let mut seen: Option<SystemTime> = changed_at();
-    let first = office.roster.borrow().clone();
-    office.voice.roster(&first).await?;
-    loop {
-        tokio::time::sleep(ROSTER_LOOK).await;
-        let now = changed_at();
-        if now == seen {
-            continue;
-        }
-        seen = now;
-        match RosterFile::load(&office.home, key) {
-            Ok(roster) => {
-                tracing::info!("the roster has {} members", roster.members().len());
-                if let Err(error) = office.voice.roster(&roster).await {
-                    tracing::error!("the fogs do not hear of the new roster: {error:#}");
-                }
-                sender.send_replace(Arc::new(roster));
-            }
-            Err(error) => tracing::error!("the roster is not followed: {error:#}"),
-        }
-    }
-}
-
 /// Passes on the heartbeats that a fog of the roster has signed.
 async fn hear_beats(office: &Office) -> anyhow::Result<()> {
-    let mut fogs = Fogs::default();
     let mut subscription = office.voice.nats.subscribe(BEATS.to_owned()).await?;
     while let Some((subject, payload)) = subscription.next().await {
         let Ok(Subject::Beat(region)) = subject.parse() else {
             continue;
         };
-        match fogs.beat(&office.roster.borrow(), &region, &payload) {
+        match read_beat(&office.roster.borrow(), &region, &payload) {
             Ok(beat) => {
                 // No running job hears it: that is no error.
                 let _ = office.beats.send((region, beat.devices_online));
@@ -163,81 +121,40 @@ async fn hear_beats(office: &Office) -> anyhow::Result<()> {
     anyhow::bail!("the session with nats has ended")
 }
 
-/// The fogs' keys, read again when the roster has grown.
-#[derive(Default)]
-struct Fogs {
-    number: u64,
-    keys: BTreeMap<RegionId, (MemberId, VerifyingKey)>,
+/// A sign of life that the region's fog has signed.
+fn read_beat(roster: &RosterFile, region: &RegionId, payload: &[u8]) -> anyhow::Result<FogBeat> {
+    let (fog, key) = roster.fog_of(region)?;
+    let verified = Envelope::parse(payload, CONTROL_BYTES_MAX)?.verify(&key)?;
+    let expected = Expected::kind(MessageKind::FogBeat)
+        .from_sender(fog)
+        .in_region(region);
+    verified.check(&expected)?;
+    Ok(verified.open()?)
 }
 
-impl Fogs {
-    fn beat(
-        &mut self,
-        roster: &RosterFile,
-        region: &RegionId,
-        payload: &[u8],
-    ) -> anyhow::Result<FogBeat> {
-        if self.number != roster.number() {
-            self.number = roster.number();
-            let members = roster.members().into_values();
-            let fogs = members
-                .filter(|entry| entry.role == Role::Fog)
-                .filter_map(|entry| {
-                    let key = VerifyingKey::from_bytes(&entry.key).ok()?;
-                    Some((entry.region, (entry.member, key)))
-                });
-            self.keys = fogs.collect();
-        }
-        let (fog, key) = self
-            .keys
-            .get(region)
-            .context("it has no fog in the roster")?;
-        let verified = Envelope::parse(payload, CONTROL_BYTES_MAX)?.verify(key)?;
-        let expected = Expected::kind(MessageKind::FogBeat)
-            .from_sender(fog)
-            .in_region(region);
-        verified.check(&expected)?;
-        Ok(verified.open()?)
-    }
-}
-
-/// Takes up the jobs that the log names, and runs them one after the other. A job that cannot go on does
-/// not keep the others from it.
+/// Runs the jobs that the log names, and those that are submitted, one after the other. A job that cannot
+/// go on does not keep the others from it.
 async fn run_jobs(office: Arc<Office>) -> anyhow::Result<()> {
-    let nats = office.voice.nats.clone();
-    let follow = || {
-        nats.follow(
-            Stream::Log,
-            vec![LOG_SUBJECTS.to_owned()],
-            From::LastPerSubject,
-        )
-    };
-    let mut follower = follow();
-    loop {
-        // All jobs of an old log come at once; the oldest of them goes first.
-        while let Ok(message) = tokio::time::timeout(SETTLE, follower.next()).await {
-            if let Ok(Subject::Log(job)) = message.subject.parse()
-                && let Err(error) = jobs::discover(&office, &job).await
-            {
-                tracing::error!("job {job} cannot be taken up: {error:#}");
-            }
+    // Before the first job runs: it has to lead above all others, and whatever they need has to stay.
+    for job in jobs::logged(&office).await? {
+        if let Err(error) = jobs::discover(&office, &job).await {
+            tracing::error!("job {job} cannot be taken up: {error:#}");
+            office.sweep.hold_objects();
         }
-        let Some((job, commands)) = office.board.take_next() else {
-            continue;
-        };
-        // A job's own entries would pile up unread while it runs.
-        drop(follower);
+    }
+    office.sweep.start();
+    loop {
+        let (job, commands) = office.board.next().await;
         match run_job(&office, &job, commands).await {
             Err(error) if error.is::<NotLeader>() => return Err(error),
             Err(error) => {
                 tracing::error!(
                     "job {job} cannot go on: {error:#}; the next start of this root tries again"
                 );
-                office.board.fail(&job);
+                office.board.fail(&job, format!("{error:#}"));
             }
             Ok(()) => {}
         }
-        follower = follow();
     }
 }
 
@@ -249,6 +166,8 @@ async fn run_job(
     let Some(replayed) = jobs::replay(office, job).await? else {
         return Ok(());
     };
+    // What went before may have pushed it out of the stream.
+    members::tell(&office.voice, &office.roster).await;
     Runner::new(replayed.root, replayed.sequence, office.clone(), commands)
         .run()
         .await

@@ -10,6 +10,9 @@ use serde::Deserialize;
 
 use crate::home::Home;
 
+/// The commented sample that `init` writes.
+pub(crate) const SAMPLE: &str = include_str!("../../config/cloud-root.toml");
+
 /// Before the names of environment variables that override the file: `FL_ROOT__NATS__URL`.
 pub(crate) const ENVIRONMENT_PREFIX: &str = "FL_ROOT";
 
@@ -67,8 +70,10 @@ pub struct RoundSettings {
     pub report_ms: u64,
     /// Before a job's first round, devices that are still starting are waited for that long.
     pub gather_ms: u64,
-    /// Before another round is tried after one without its quorum.
+    /// Before another round is tried after one without its quorum; doubles with each that follows.
     pub retry_ms: u64,
+    /// The longest such pause.
+    pub retry_max_ms: u64,
 }
 
 impl Default for RoundSettings {
@@ -79,6 +84,7 @@ impl Default for RoundSettings {
             report_ms: 5_000,
             gather_ms: 5_000,
             retry_ms: 2_000,
+            retry_max_ms: 60_000,
         }
     }
 }
@@ -92,6 +98,7 @@ impl RoundSettings {
             report_ms: self.report_ms,
             gather_ms: self.gather_ms,
             retry_ms: self.retry_ms,
+            retry_max_ms: self.retry_max_ms,
         }
     }
 }
@@ -101,5 +108,58 @@ impl RootSettings {
     pub fn load(home: &Home) -> anyhow::Result<Self> {
         settings::load(&home.settings_file(), ENVIRONMENT_PREFIX)
             .context("settings of the cloud-root")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fl_runtime::testing::{assert_names_every_key, uncommented};
+
+    use super::*;
+
+    const PLACE: &str = "config/cloud-root.toml";
+
+    #[test]
+    fn the_sample_is_read_as_it_stands() {
+        let settings: RootSettings = settings::parse(SAMPLE, PLACE).unwrap();
+        assert_eq!(settings.nats.url, crate::init::SAMPLE_NATS_URL);
+        assert!(settings.monitor_url.is_none() && settings.telemetry.otlp.is_none());
+    }
+
+    #[test]
+    fn what_the_sample_comments_out_is_read_too() {
+        let settings: RootSettings = settings::parse(&uncommented(SAMPLE), PLACE).unwrap();
+        assert!(settings.monitor_url.is_some() && settings.telemetry.otlp.is_some());
+        let nats = &settings.nats;
+        assert!(nats.ca_file.is_some() && nats.creds_file.is_some() && nats.token.is_some());
+        let shown = |settings: &RootSettings| {
+            let telemetry = &settings.telemetry;
+            format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?}",
+                settings.streams,
+                settings.control,
+                settings.rounds,
+                settings.log,
+                telemetry.file,
+                telemetry.environment
+            )
+        };
+        let defaults = settings::parse("nats.url = 'nats://h'", "defaults").unwrap();
+        assert_eq!(shown(&settings), shown(&defaults));
+    }
+
+    #[test]
+    fn the_sample_names_every_key() {
+        let sections = [
+            "",
+            "nats",
+            "streams",
+            "control",
+            "rounds",
+            "telemetry",
+            "telemetry.otlp",
+            "log",
+        ];
+        assert_names_every_key::<RootSettings>(SAMPLE, &sections);
     }
 }

@@ -160,7 +160,9 @@ fn regions(trace: &mut RoundTrace, phase: &PhaseRecord, times: &RoundTimes) {
 fn summary(region: &RegionRecord) -> RegionSummary {
     let mut summary = RegionSummary {
         accepted: region.summary.contributors,
-        selected: region.summary.contributors + region.summary.absent.len() as u32,
+        selected: region.summary.contributors + region.summary.absent_count(),
+        // Nearly always whoever is absent in such numbers is away.
+        dropped: region.summary.absent_more,
         ..RegionSummary::default()
     };
     for absence in &region.summary.absent {

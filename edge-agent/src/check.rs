@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use fl_model::{Epoch, JobSpec};
+use fl_model::{Epoch, JobSpec, Role};
 use fl_runtime::clock::wall_us;
 use fl_runtime::mqtt::{Event, MqttServer, open, probe};
 use fl_runtime::store::{HomeLock, StoreError};
@@ -17,6 +17,7 @@ use crate::data;
 use crate::run::agent::CLOCK_OFFSET_SHOWN_US;
 use crate::run::door::{Door, Incoming};
 use crate::run::identity::{About, Identity};
+use crate::run::link;
 use crate::settings::{Home, SETTINGS_FILE};
 
 /// How long the region's fog may take to answer a hello, in milliseconds.
@@ -159,7 +160,7 @@ fn check_job(report: &mut Report, arguments: &CheckArguments, home: &Home) {
 fn model(path: &std::path::Path, job: &JobSpec) -> Result<String, String> {
     let place = path.display();
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read {place}: {error}"))?;
-    let fits = onnx_train::check_model(&bytes, &job.training, &job.data.inputs);
+    let fits = onnx_train::check_model(&bytes, &job.training, &job.data);
     fits.map_err(|error| format!("{place}: {error}"))?;
     let layout = onnx_train::parameter_layout(&bytes).map_err(|error| error.to_string())?;
     Ok(format!(
@@ -179,8 +180,14 @@ async fn check_broker(report: &mut Report, home: &Home) {
         HomeLock::acquire(&home.folder),
         Err(StoreError::Locked { .. })
     ) {
-        let note = "not tried: the running agent is connected under this name".to_owned();
-        return report.lines.push(("broker", Verdict::Note(note)));
+        let url = server.url();
+        let verdict = match link::is_connected(&home.folder) {
+            true => Verdict::Good(format!("the running agent is connected to {url}")),
+            false => Verdict::Bad(format!(
+                "the running agent is not connected to {url}: its log says why"
+            )),
+        };
+        return report.lines.push(("broker", verdict));
     }
     if let Err(why) = probe(&server, home.device.as_str()).await {
         return report.add("broker", Err(why));
@@ -235,10 +242,13 @@ async fn meet_fog(server: MqttServer, home: &Home, key: SigningKey) -> (Verdict,
     let verdict = match (&fog, &answered) {
         (Some(Ok(member)), Ok(Some(_))) => Verdict::Good(format!("{member} knows this device")),
         (Some(Ok(member)), _) => Verdict::Bad(format!(
-            "{member} does not answer: add this device with `cloud-root roster add {} {} --role device --region {}`",
-            home.device,
-            keys::public_hex(&identity.key.verifying_key()),
-            home.region
+            "{member} does not answer: add this device where the root runs, with `{}`",
+            keys::enrol_command(
+                &home.device,
+                &identity.key.verifying_key(),
+                Role::Device,
+                &home.region
+            )
         )),
         (Some(Err(refusal)), _) => Verdict::Bad(format!(
             "the fog's roster entry is not one that our root signed ({refusal}): check root.public_key"

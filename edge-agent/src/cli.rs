@@ -50,7 +50,7 @@ pub struct InitArguments {
     /// The root's public key, as `cloud-root init` printed it.
     #[arg(long, value_name = "HEX")]
     root_key: String,
-    /// The region's broker: mqtt://host:1883 or mqtts://host:8883.
+    /// The region's broker: mqtts://host:8883, or mqtt://127.0.0.1:1883 for one on this machine.
     #[arg(long, value_name = "URL")]
     broker: String,
     /// The data: CSV, plain or gzip.

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
-use fl_model::{DeviceId, RegionId};
+use fl_model::{DeviceId, RegionId, Role};
 use fl_runtime::keys;
-use fl_runtime::mqtt::{MqttServer, MqttSettings};
-use fl_runtime::store::{Access, write_atomic};
+use fl_runtime::settings;
+use fl_runtime::store::{Access, create_home, write_atomic};
+use fl_runtime::terminal::home_command;
 
-use crate::settings::{KEY_FILE, SETTINGS_FILE};
+use crate::settings::{EdgeSettings, Home, KEY_FILE, SETTINGS_FILE};
 
 /// The sample, which explains every key.
 const SAMPLE: &str = include_str!("../../config/edge-agent.toml");
@@ -34,97 +35,87 @@ pub struct NewHome {
     pub test_rows: Option<Vec<u64>>,
 }
 
-/// Makes a home: `key` and `edge-agent.toml`. Returns what to tell the operator.
+/// Makes a home: `key` and `edge-agent.toml`. Returns what to tell the operator. The settings come last:
+/// a home without them was left by a crash, and its key is kept.
 ///
 /// # Errors
-/// An argument cannot stand in the settings, the home has settings or a key already, or the disk
-/// refuses. Nothing is overwritten.
+/// An argument cannot stand in the settings, the home has settings already, or the disk refuses. Nothing
+/// is overwritten.
 pub fn init(new: &NewHome) -> anyhow::Result<String> {
     keys::parse_public_hex(&new.root_key).context("--root-key")?;
-    let url_only = MqttSettings::at(&new.broker);
-    if !new.broker.starts_with("mqtts://") {
-        MqttServer::new(&url_only, &new.folder).context("--broker")?;
-    }
     let settings = new.folder.join(SETTINGS_FILE);
-    let key_file = new.folder.join(KEY_FILE);
-    for file in [&settings, &key_file] {
-        ensure!(
-            !file.exists(),
-            "{} exists already: this home was made before; choose another --home, or remove the file \
-             if the device shall become another one",
-            file.display()
-        );
-    }
-    std::fs::create_dir_all(&new.folder)
-        .with_context(|| format!("cannot create {}", new.folder.display()))?;
+    ensure!(
+        !settings.exists(),
+        "{} exists already: this home was made before; choose another --home",
+        settings.display()
+    );
     let text = settings_text(new)?;
-    let key = keys::load_or_create(&key_file)?;
-    write_atomic(&settings, text.as_bytes(), Access::Umask)?;
-    let public = keys::public_hex(&key.verifying_key());
+    create_home(&new.folder)?;
+    let key = keys::load_or_create(&new.folder.join(KEY_FILE))?;
+    write_atomic(&settings, text.as_bytes(), Access::Owner)?;
+    let public = key.verifying_key();
+    let enrol = keys::enrol_command(&new.device, &public, Role::Device, &new.region);
     Ok(format!(
-        "public key: {public}\nenrol it where the root runs:\n  cloud-root roster add {} {public} --role device --region {}\nthen check this home:\n  edge-agent check --home '{}'",
-        new.device,
-        new.region,
-        new.folder.display()
+        "public key: {}\n\
+         Enrol it where the root runs:\n  \
+         {enrol}\n\
+         Then check this home, and start the agent:\n  \
+         {}\n  \
+         {}\n",
+        keys::public_hex(&public),
+        home_command("edge-agent", "check", &new.folder),
+        home_command("edge-agent", "run", &new.folder)
     ))
 }
 
-/// The sample with this home's values.
+/// The sample with this home's values, read back: what is written is what `run` can read.
 fn settings_text(new: &NewHome) -> anyhow::Result<String> {
     let data = new
         .data
         .to_str()
         .context("--data is not UTF-8: rename the file")?;
-    let mut values = vec![
-        ("name = ", toml_text(new.device.as_str())),
-        ("region = ", toml_text(new.region.as_str())),
-        ("public_key = ", toml_text(&new.root_key)),
-        ("url = ", toml_text(&new.broker)),
-        ("file = ", toml_text(data)),
+    let sample = match (&new.train_rows, &new.test_rows) {
+        (Some(train), Some(test)) => with_split(train, test),
+        _ => SAMPLE.to_owned(),
+    };
+    let values = [
+        ("", "name", new.device.as_str()),
+        ("", "region", new.region.as_str()),
+        ("root", "public_key", &new.root_key),
+        ("broker", "url", &new.broker),
+        ("data", "file", data),
     ];
-    if let (Some(train), Some(test)) = (&new.train_rows, &new.test_rows) {
-        values.push(("#: [data.split]", String::new()));
-        values.push(("#: train_rows = ", format!("{train:?}")));
-        values.push(("#: test_rows = ", format!("{test:?}")));
-    }
-    let mut text = String::with_capacity(SAMPLE.len());
-    for line in SAMPLE.lines() {
-        match values.iter().position(|(start, _)| line.starts_with(start)) {
-            Some(index) => {
-                let (start, value) = values.remove(index);
-                let start = start.trim_start_matches("#: ");
-                text.push_str(&format!("{start}{value}\n"));
-            }
-            None => text.push_str(&format!("{line}\n")),
-        }
-    }
+    let text = settings::fill(&sample, &values);
+    let text = text.context("the sample settings lack a line: please report it")?;
+    let read: EdgeSettings = settings::parse(&text, "the given values")?;
+    read.broker.address().context("--broker")?;
+    let home = Home::new(&new.folder, read).context("the given values")?;
     ensure!(
-        values.is_empty(),
-        "the sample settings lack {:?}",
-        values[0].0
+        home.split.is_some() == new.train_rows.is_some(),
+        "the sample settings lack data.split: please report it"
     );
     Ok(text)
 }
 
-/// A basic string of TOML.
-fn toml_text(text: &str) -> String {
-    let escape = |c: char| match c {
-        '"' => "\\\"".to_owned(),
-        '\\' => "\\\\".to_owned(),
-        c if c.is_control() => format!("\\u{:04X}", c as u32),
-        c => c.to_string(),
+/// The sample with its example of a split taken out of the comment.
+fn with_split(train: &[u64], test: &[u64]) -> String {
+    let line = |line: &str| match line.split_once(" = ").map_or(line, |(key, _)| key) {
+        "#: [data.split]" => "[data.split]\n".to_owned(),
+        "#: train_rows" => format!("train_rows = {train:?}\n"),
+        "#: test_rows" => format!("test_rows = {test:?}\n"),
+        _ => format!("{line}\n"),
     };
-    let escaped: String = text.chars().map(escape).collect();
-    format!("\"{escaped}\"")
+    SAMPLE.lines().map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use fl_model::Split;
     use tempfile::TempDir;
 
     use super::*;
-    use crate::settings::Home;
 
     const ROOT_KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
@@ -161,6 +152,8 @@ mod tests {
         assert_eq!(home.settings.broker.url, new.broker);
         assert_eq!(home.data_file, new.data);
         assert_eq!(home.split, None);
+        let mode = std::fs::metadata(&new.folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "others may not look into it");
     }
 
     #[test]
@@ -187,14 +180,26 @@ mod tests {
             error.contains("edge-agent.toml") && error.contains("--home"),
             "{error}"
         );
-        std::fs::remove_file(new.folder.join(SETTINGS_FILE)).unwrap();
-        let error = init(&new).unwrap_err().to_string();
-        assert!(error.contains("key exists already"), "{error}");
+    }
+
+    #[test]
+    fn what_a_crash_has_left_is_finished_with_the_same_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = new_home(&folder);
+        std::fs::create_dir_all(&new.folder).unwrap();
+        let key = keys::load_or_create(&new.folder.join(KEY_FILE)).unwrap();
+        std::fs::write(new.folder.join("edge-agent.toml.part"), "name = ").unwrap();
+        let told = init(&new).unwrap();
+        assert!(
+            told.contains(&keys::public_hex(&key.verifying_key())),
+            "{told}"
+        );
+        assert_eq!(Home::load(&new.folder).unwrap().device, new.device);
     }
 
     #[test]
     fn a_wrong_argument_makes_nothing() {
-        let check = |change: fn(&mut NewHome), expected: &str| {
+        let check = |change: &dyn Fn(&mut NewHome), expected: &str| {
             let folder = tempfile::tempdir().unwrap();
             let mut new = new_home(&folder);
             change(&mut new);
@@ -202,7 +207,17 @@ mod tests {
             assert!(format!("{error:#}").contains(expected), "{error:#}");
             assert!(!new.folder.exists());
         };
-        check(|new| new.root_key = "abc".into(), "--root-key");
-        check(|new| new.broker = "fog:1883".into(), "--broker");
+        check(&|new| new.root_key = "abc".into(), "--root-key");
+        check(&|new| new.broker = "fog:1883".into(), "--broker");
+        check(&|new| new.broker = "mqtts://fog:99999".into(), "--broker");
+        let shown = "mqtts://";
+        check(&|new| new.broker = "mqtt://a:b@fog".into(), shown);
+        let rows = |new: &mut NewHome, train: &[u64], test: &[u64]| {
+            new.train_rows = Some(train.to_vec());
+            new.test_rows = Some(test.to_vec());
+        };
+        check(&|new| rows(new, &[1, 2, 3], &[4]), "train_rows");
+        check(&|new| rows(new, &[0, 3], &[9, 3]), "test_rows");
+        check(&|new| rows(new, &[0, 3], &[2]), "row 2 is both");
     }
 }

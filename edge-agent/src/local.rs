@@ -145,7 +145,7 @@ fn open(job: &Path, homes: &[PathBuf]) -> anyhow::Result<(JobSpec, Vec<Site>)> {
 pub fn train_local(arguments: &TrainLocalArguments) -> anyhow::Result<Trained> {
     let (job, sites) = open(&arguments.job, &arguments.homes)?;
     let model = read(&arguments.model)?;
-    check_model(&model, &job.training, &job.data.inputs)
+    check_model(&model, &job.training, &job.data)
         .with_context(|| arguments.model.display().to_string())?;
     let seed = arguments.seed.unwrap_or(job.seed);
     let epochs = match arguments.epochs.is_empty() {

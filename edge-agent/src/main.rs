@@ -11,6 +11,7 @@ use edge_agent::settings::Home;
 use edge_agent::{check, init, local, run};
 use fl_runtime::logging::{self, LogSettings};
 use fl_runtime::shutdown::Shutdown;
+use fl_runtime::terminal::{fail, print};
 
 /// Threads that talk; training has one of its own.
 const WORKER_THREADS: usize = 2;
@@ -21,16 +22,15 @@ const LEAVE_WORK_MS: u64 = 300;
 fn main() -> ExitCode {
     match perform(Cli::parse().command) {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("edge-agent: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail("edge-agent", error.as_ref()),
     }
 }
 
 fn perform(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Init(arguments) => println!("{}", init::init(&arguments.new_home()?)?),
+        Command::Init(arguments) => {
+            print(init::init(&arguments.new_home()?)?)?;
+        }
         Command::Run { home } => {
             let home = Home::load(&home)?;
             logging::init(&home.settings.log)?;
@@ -41,18 +41,18 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(arguments) => {
             let report = block_on(check::check(&arguments))?;
-            print!("{report}");
+            print(&report)?;
             if !report.is_good() {
                 return Ok(ExitCode::FAILURE);
             }
         }
         Command::TrainLocal(arguments) => {
             logging::init(&LogSettings::default())?;
-            print!("{}", local::train_local(&arguments)?);
+            print(local::train_local(&arguments)?)?;
         }
         Command::Evaluate(arguments) => {
             logging::init(&LogSettings::default())?;
-            print!("{}", local::evaluate(&arguments)?);
+            print(local::evaluate(&arguments)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)

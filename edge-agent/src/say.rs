@@ -54,8 +54,10 @@ pub(crate) fn rows(file: &Path, data: &LocalData) -> String {
     )
 }
 
-/// The first bytes of a text, cut between characters.
+/// The first bytes of a text as one line, cut between characters: control characters, which another's
+/// terminal would obey, become spaces.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
+    let text = text.replace(char::is_control, " ");
     let end = (0..=bytes_max.min(text.len()))
         .rev()
         .find(|&at| text.is_char_boundary(at));
@@ -82,5 +84,6 @@ mod tests {
         assert_eq!(cut("abc", 5), "abc");
         assert_eq!(cut("aéb", 2), "a");
         assert_eq!(cut("é", 0), "");
+        assert_eq!(cut("a\n\u{1b}[31mb", 9), "a  [31mb");
     }
 }

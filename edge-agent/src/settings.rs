@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use fl_model::{DeviceId, RegionId, Split};
 use fl_runtime::job_file::SplitEntry;
-use fl_runtime::keys::parse_public_hex;
+use fl_runtime::keys::RootSettings;
 use fl_runtime::logging::LogSettings;
 use fl_runtime::mqtt::MqttSettings;
 use fl_runtime::settings;
@@ -47,14 +47,6 @@ pub struct EdgeSettings {
     /// What it says on standard error.
     #[serde(default)]
     pub log: LogSettings,
-}
-
-/// The `root` section.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RootSettings {
-    /// The root's public key, 64 hexadecimal digits: plans signed by another are ignored.
-    pub public_key: String,
 }
 
 /// The `data` section.
@@ -168,8 +160,7 @@ impl Home {
     /// # Errors
     /// Which key is wrong, and what it takes.
     pub fn new(folder: &Path, settings: EdgeSettings) -> anyhow::Result<Self> {
-        let root_key = parse_public_hex(&settings.root.public_key)
-            .context("root.public_key: copy it from `cloud-root init`")?;
+        let root_key = settings.root.key()?;
         let split = settings.data.split.as_ref().map(SplitEntry::rule);
         let split = split.transpose().map_err(anyhow::Error::msg);
         let timing = &settings.timing;
@@ -213,6 +204,8 @@ pub const KEY_FILE: &str = "key";
 
 #[cfg(test)]
 mod tests {
+    use fl_runtime::testing::{assert_names_every_key, uncommented};
+
     use super::*;
 
     const SAMPLE: &str = include_str!("../../config/edge-agent.toml");
@@ -228,12 +221,8 @@ mod tests {
     /// Every key that the sample explains in a comment is one that is read.
     #[test]
     fn what_the_sample_comments_out_is_read_too() {
-        let uncommented: Vec<&str> = SAMPLE
-            .lines()
-            .map(|line| line.strip_prefix("#:").map_or(line, str::trim_start))
-            .collect();
         let settings: EdgeSettings =
-            settings::parse(&uncommented.join("\n"), "config/edge-agent.toml").unwrap();
+            settings::parse(&uncommented(SAMPLE), "config/edge-agent.toml").unwrap();
         assert!(settings.broker.ca_file.is_some());
         assert!(settings.runtime.onnxruntime.is_some());
         assert_eq!(
@@ -253,6 +242,15 @@ mod tests {
             test: (26_280, None),
         };
         assert_eq!(home.split, Some(split));
+    }
+
+    #[test]
+    fn the_sample_names_every_key() {
+        // Of data.split, whose ways exclude each other, it shows one.
+        let sections = [
+            "", "root", "broker", "data", "runtime", "outbox", "cache", "timing", "log",
+        ];
+        assert_names_every_key::<EdgeSettings>(SAMPLE, &sections);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use fl_model::Role;
 use fl_runtime::broker::{Broker, BrokerError};
 use fl_runtime::clock::wall_us;
 use fl_runtime::control::ControlClient;
@@ -187,11 +188,9 @@ async fn roster(home: &Home, settings: &FogSettings, nats: &Nats) -> Result<Stri
         .map_err(|error| error.to_string())?;
     let last = last.ok_or_else(|| {
         format!(
-            "the root has published no roster for region {}: run `cloud-root roster add {} {} --role fog --region {}`",
+            "the root has published no roster for region {}: run `{}` where it runs",
             me.region,
-            me.name,
-            keys::public_hex(&me.key.verifying_key()),
-            me.region
+            keys::enrol_command(&me.name, &me.key.verifying_key(), Role::Fog, &me.region)
         )
     })?;
     let roster =

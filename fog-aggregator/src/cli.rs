@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use fl_runtime::control::ControlClient;
 use fl_runtime::logging;
+use fl_runtime::terminal::{print, print_line};
 
-use crate::endpoint::STATUS_PATH;
+use crate::endpoint::{HEALTH_PATH, STATUS_PATH};
 use crate::init::{InitOptions, init};
 use crate::settings::{FogSettings, require_home};
 use crate::status::Status;
@@ -42,6 +43,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// See whether a running gateway speaks to its devices and to the root: fails where it does not.
+    Health(HomeOption),
     /// Read a device's password from standard input and print its line for the password file.
     Password {
         /// The device.
@@ -63,7 +66,7 @@ struct HomeOption {
 pub fn main(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Init(options) => {
-            print!("{}", init(&options)?);
+            print(init(&options)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(option) => {
@@ -76,7 +79,7 @@ pub fn main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(option) => {
             let home = require_home(&option.home)?;
             let verdicts = runtime()?.block_on(check::check(&home));
-            print!("{}", check::table(&verdicts));
+            print(check::table(&verdicts))?;
             let good = verdicts.iter().all(|verdict| verdict.result.is_ok());
             Ok(if good {
                 ExitCode::SUCCESS
@@ -92,10 +95,20 @@ pub fn main(cli: Cli) -> anyhow::Result<ExitCode> {
             };
             let status = runtime()?.block_on(asked)?;
             if json {
-                println!("{}", serde_json::to_string_pretty(&status)?);
+                print_line(serde_json::to_string_pretty(&status)?)?;
             } else {
-                print!("{}", status.table());
+                print(status.table())?;
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Health(option) => {
+            let home = require_home(&option.home)?;
+            let asked = async {
+                let client = ControlClient::open(home.folder())?;
+                client.get_bytes(HEALTH_PATH).await
+            };
+            let health = runtime()?.block_on(asked)?;
+            print(String::from_utf8_lossy(&health))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Password { device } => {
@@ -107,7 +120,7 @@ pub fn main(cli: Cli) -> anyhow::Result<ExitCode> {
             let password = password.trim_end_matches(['\r', '\n']);
             anyhow::ensure!(!password.is_empty(), "no password came on standard input");
             let hash = fl_runtime::broker::hash_password(password).map_err(anyhow::Error::msg)?;
-            println!("{device}:{hash}");
+            print_line(format_args!("{device}:{hash}"))?;
             Ok(ExitCode::SUCCESS)
         }
     }

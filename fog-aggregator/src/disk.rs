@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fl_model::{Digest, Epoch, MemberId, PartialSum, RegionId, RoundKey};
 use fl_round::{Restored, SettledRecord};
 use fl_runtime::clock::wall_us;
+use fl_runtime::shutdown::Shutdown;
 use fl_runtime::store::{Access, ObjectCache, Outbox, StoreError, write_atomic};
 use fl_wire::{Body as _, Header, SigningKey, WireError, seal};
 use tokio::sync::mpsc;
@@ -204,6 +205,11 @@ impl Stores {
         Ok(Some((restored, notes)))
     }
 
+    /// The file that remembers the epoch, for whoever has to remove it.
+    pub fn state_file(&self) -> PathBuf {
+        self.home.state()
+    }
+
     /// The phases whose partials wait to be settled.
     pub fn waiting(&self) -> Vec<RoundKey> {
         self.partials
@@ -267,15 +273,18 @@ impl DiskQueue {
     }
 }
 
-/// Starts the writer with the state and the snapshot's phase as they are on disk. It ends when every [`DiskQueue`] is dropped and all jobs are done.
+/// Starts the writer with the state and the snapshot's phase as they are on disk. It ends when every
+/// [`DiskQueue`] is dropped and all jobs are done, also those of which nobody wants to hear any more.
 ///
 /// A write that fails is tried again until it succeeds, with a line that says so: nothing is
-/// acknowledged meanwhile, and nothing is lost.
+/// acknowledged meanwhile, and nothing is lost. Once `shutdown` is requested it is not: the writer ends
+/// there, and what it has not written is as after a kill.
 pub fn start(
     stores: Arc<Stores>,
     remembered: (State, Option<RoundKey>),
     key: SigningKey,
     written: mpsc::Sender<Written>,
+    shutdown: Shutdown,
 ) -> (DiskQueue, tokio::task::JoinHandle<()>) {
     let (jobs_in, mut jobs) = mpsc::channel(JOBS_MAX);
     let (state, snapshot_of) = remembered;
@@ -284,14 +293,16 @@ pub fn start(
         state,
         snapshot_of,
         key,
+        shutdown,
     };
     let task = tokio::task::spawn_blocking(move || {
         while let Some(job) = jobs.blocking_recv() {
-            let done = writer.write_until_done(&job);
-            if let Some(done) = done
-                && written.blocking_send(done).is_err()
-            {
+            let Ok(done) = writer.write_until_done(&job) else {
                 return;
+            };
+            if let Some(done) = done {
+                // A gateway that has ended needs no word of it.
+                let _ = written.blocking_send(done);
             }
         }
     });
@@ -304,17 +315,27 @@ struct Writer {
     /// Whose snapshot is on disk.
     snapshot_of: Option<RoundKey>,
     key: SigningKey,
+    shutdown: Shutdown,
 }
 
+/// The process is to end, and the disk takes nothing.
+struct GivenUp;
+
 impl Writer {
-    fn write_until_done(&mut self, job: &Job) -> Option<Written> {
+    fn write_until_done(&mut self, job: &Job) -> Result<Option<Written>, GivenUp> {
         let mut told = false;
         loop {
             match self.write(job) {
-                Ok(done) => return done,
+                Ok(done) => return Ok(done),
                 Err(error @ (DiskError::Snapshot(_) | DiskError::Seal { .. })) => {
                     tracing::error!("{error}: this is a fault of the program, please report it");
-                    return None;
+                    return Ok(None);
+                }
+                Err(error) if self.shutdown.is_requested() => {
+                    tracing::error!(
+                        "{error}; ending without it: devices send again what has no receipt"
+                    );
+                    return Err(GivenUp);
                 }
                 Err(error) if !told => tracing::error!("{error}; trying again until it works"),
                 Err(_) => {}
@@ -364,7 +385,7 @@ impl Writer {
             ..notes.clone()
         };
         let bytes = snapshot::encode(restored, &notes)?;
-        write_atomic(&self.stores.home.snapshot(), &bytes, Access::Umask)?;
+        write_atomic(&self.stores.home.snapshot(), &bytes, Access::Owner)?;
         self.snapshot_of = Some(restored.partial.key.clone());
         Ok(())
     }
@@ -431,3 +452,6 @@ pub fn partial_header(partial: &PartialSum, fog: &MemberId, region: &RegionId) -
         .in_region(region)
         .under(partial.epoch)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,8 @@ pub enum Arrival {
     Beat(Beat),
     /// Its part of a phase.
     Contribution(Box<SignedContribution>),
-    /// Its part of a phase follows in chunks.
-    Manifest(Manifest),
+    /// Its part of this phase follows in chunks.
+    Manifest(RoundKey, Manifest),
     /// One of those chunks; checked against its manifest.
     Chunk(ChunkName),
     /// It asks for an object.
@@ -73,8 +73,8 @@ pub struct Door<'a> {
     pub region: &'a RegionId,
     /// Its devices' keys.
     pub roster: &'a Roster,
-    /// The largest contribution that the open plan allows, in bytes; none without an open plan.
-    pub contribution_bytes_max: Option<usize>,
+    /// The open phase, and the largest contribution that its plan allows, in bytes.
+    pub open: Option<(&'a RoundKey, usize)>,
 }
 
 impl Door<'_> {
@@ -153,8 +153,9 @@ impl Door<'_> {
         signed: &[u8],
     ) -> Result<SignedContribution, Box<Refusal>> {
         let verified = self.verify(device, signed, None)?;
+        // What belongs to another phase is not measured by this one: how it ended is its answer.
         let bytes_max = self
-            .contribution_bytes_max
+            .bytes_max_of(round_of(verified.header()).as_ref())
             .unwrap_or(MQTT_PAYLOAD_BYTES_MAX);
         if signed.len() > bytes_max {
             let error = WireError::Oversized {
@@ -183,13 +184,19 @@ impl Door<'_> {
     fn manifest(&self, device: &DeviceId, payload: &[u8]) -> Result<Arrival, Box<Refusal>> {
         let verified = self.verify(device, payload, Some(MessageKind::Manifest))?;
         let header = Some(verified.header());
-        let manifest = verified.open::<Manifest>().map_err(|error| Refusal {
-            contribution: true,
+        let refused = |contribution, error: WireError| Refusal {
+            contribution,
             ..*refusal(device, payload, header, true, &error)
-        })?;
-        let limit = self.contribution_bytes_max;
+        };
+        let manifest = verified.open::<Manifest>();
+        let mut manifest = manifest.map_err(|error| refused(true, error))?;
+        let Some(key) = manifest.contribution_to.take() else {
+            let (what, problem) = ("manifest", "it does not say to which phase".to_owned());
+            return Err(Box::new(refused(false, WireError::Value { what, problem })));
+        };
+        let limit = self.bytes_max_of(Some(&key));
         match limit.filter(|&limit| manifest.object.bytes > limit as u64) {
-            None => Ok(Arrival::Manifest(manifest)),
+            None => Ok(Arrival::Manifest(key, manifest)),
             Some(limit) => {
                 let error = WireError::Oversized {
                     what: "contribution in chunks",
@@ -197,13 +204,19 @@ impl Door<'_> {
                     limit,
                 };
                 Err(Box::new(Refusal {
-                    contribution: true,
+                    key: Some(key),
                     // The receipt names what the device has stored: the whole, not its manifest.
                     digest: manifest.object.digest,
-                    ..*refusal(device, payload, header, true, &error)
+                    ..refused(true, error)
                 }))
             }
         }
+    }
+
+    /// The largest contribution to that phase, in bytes, where it is the open one.
+    fn bytes_max_of(&self, key: Option<&RoundKey>) -> Option<usize> {
+        let (open, bytes_max) = self.open?;
+        (key == Some(open)).then_some(bytes_max)
     }
 
     /// The device's signature over `bytes`; `kind` is the one expected, none for contributions.
@@ -218,8 +231,8 @@ impl Door<'_> {
         let bytes_max = match kind {
             Some(_) => CONTROL_BYTES_MAX,
             None => self
-                .contribution_bytes_max
-                .unwrap_or(0)
+                .open
+                .map_or(0, |(_, bytes_max)| bytes_max)
                 .max(MQTT_PAYLOAD_BYTES_MAX),
         };
         let unsigned = |header: Option<&Header>, error: &WireError| Refusal {
@@ -238,7 +251,8 @@ impl Door<'_> {
             .map_err(|error| unsigned(Some(&header), &error))?;
         let key = self.roster.device_key(device);
         // `known` has found it.
-        let key = key.ok_or_else(|| Box::new(unknown(device, bytes, is_contribution)))?;
+        let key =
+            key.ok_or_else(|| Box::new(unknown(device, self.region, bytes, is_contribution)))?;
         let verified = envelope.verify(key);
         Ok(verified.map_err(|error| unsigned(Some(&header), &error))?)
     }
@@ -251,7 +265,7 @@ impl Door<'_> {
     ) -> Result<(), Box<Refusal>> {
         match self.roster.device_key(device) {
             Some(_) => Ok(()),
-            None => Err(Box::new(unknown(device, bytes, contribution))),
+            None => Err(Box::new(unknown(device, self.region, bytes, contribution))),
         }
     }
 }
@@ -289,7 +303,7 @@ fn refusal(
     })
 }
 
-fn unknown(device: &DeviceId, bytes: &[u8], contribution: bool) -> Refusal {
+fn unknown(device: &DeviceId, region: &RegionId, bytes: &[u8], contribution: bool) -> Refusal {
     Refusal {
         device: Some(device.clone()),
         signed: false,
@@ -298,7 +312,7 @@ fn unknown(device: &DeviceId, bytes: &[u8], contribution: bool) -> Refusal {
         digest: Digest::of(bytes),
         reason: Reason::UnknownSender,
         why: format!(
-            "{device} is not in this region's roster: add it with `cloud-root roster add {device} KEY --role device`"
+            "{device} is not in this region's roster: add it with `cloud-root roster add {device} KEY --role device --region {region}`"
         ),
     }
 }

@@ -17,6 +17,9 @@ use crate::status::Status;
 /// Path of the status.
 pub const STATUS_PATH: &str = "/status";
 
+/// Path of the health check.
+pub const HEALTH_PATH: &str = "/health";
+
 /// What the endpoint shows.
 #[derive(Debug, Clone)]
 pub struct Shown {
@@ -39,7 +42,7 @@ pub fn guarded(shown: Shown) -> Router {
 pub fn open(shown: Shown) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/health", get(health))
+        .route(HEALTH_PATH, get(health))
         .with_state(shown)
 }
 

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use fl_model::{MemberId, RegionId};
+use fl_model::{MemberId, RegionId, Role};
 use fl_runtime::keys;
-use fl_runtime::store::{Access, write_atomic};
+use fl_runtime::store::{Access, create_home, write_atomic};
+use fl_runtime::terminal::home_command;
 
 use crate::disk::Home;
 use crate::settings::{self, SAMPLE};
@@ -49,7 +50,7 @@ pub fn init(options: &InitOptions) -> anyhow::Result<String> {
         "{} exists: edit it, or take another --home",
         file.display()
     );
-    let filled = settings::fill(
+    let filled = fl_runtime::settings::fill(
         SAMPLE,
         &[
             ("", "name", name.as_str()),
@@ -61,18 +62,19 @@ pub fn init(options: &InitOptions) -> anyhow::Result<String> {
     );
     let filled = filled.context("the sample settings lack a line: please report it")?;
     settings::parse(&filled, "the given values")?;
-    std::fs::create_dir_all(home.folder())
-        .with_context(|| format!("cannot create {}", home.folder().display()))?;
+    create_home(home.folder())?;
     let key = keys::load_or_create(&home.key())?;
-    let public = keys::public_hex(&key.verifying_key());
+    let public = key.verifying_key();
     // The address may hold a password.
     write_atomic(&file, filled.as_bytes(), Access::Owner)?;
     Ok(format!(
-        "public key: {public}\n\
-         Enrol it at the root:\n  \
-         cloud-root roster add {name} {public} --role fog --region {region} --home ROOT_HOME\n\
+        "public key: {}\n\
+         Enrol it where the root runs:\n  \
+         {}\n\
          Then start it:\n  \
-         fog-aggregator run --home {}\n",
-        home.folder().display()
+         {}\n",
+        keys::public_hex(&public),
+        keys::enrol_command(&name, &public, Role::Fog, &region),
+        home_command("fog-aggregator", "run", home.folder())
     ))
 }

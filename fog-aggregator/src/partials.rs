@@ -118,12 +118,9 @@ impl PartialSender {
                     let _ = self.done.send(Done::Published(key, published)).await;
                     return;
                 }
+                // The root makes room where the other is not of this fog.
                 Err(SendError::Append(error @ AppendError::Conflict { .. })) => {
-                    tracing::error!(
-                        "the stream holds another partial of {key} than {}: {error}; it is kept until the root settles the phase",
-                        digest.short()
-                    );
-                    return;
+                    format!("the stream holds another than {}: {error}", digest.short())
                 }
                 Err(error) => error.to_string(),
             };

@@ -117,8 +117,7 @@ impl Roster {
         key: &VerifyingKey,
         region: &RegionId,
     ) -> Result<&[u8], String> {
-        let hex = keys::public_hex(key);
-        let command = format!("cloud-root roster add {fog} {hex} --role fog --region {region}");
+        let command = keys::enrol_command(fog, key, Role::Fog, region);
         match self.fogs.get(fog) {
             Some((known, envelope)) if known == key => Ok(envelope),
             Some((known, _)) => Err(format!(

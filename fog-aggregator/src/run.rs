@@ -61,7 +61,7 @@ pub async fn run_until(
     settings: FogSettings,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let _lock = HomeLock::acquire(home.folder())?;
+    let _lock = HomeLock::take(home.folder()).await?;
     let site = Site::open(home, &settings)?;
     let nats_server = NatsServer::new(&settings.nats, home.folder())?;
     let way = Way::open(home, &settings, &site.me).await?;
@@ -78,7 +78,7 @@ pub async fn run_until(
     let (session, events) = mqtt::open(way.server.clone(), way.session_options(&site.me));
     let exporter = site.exporter.clone();
     let (name, region) = (site.me.name.clone(), site.me.region.clone());
-    let running = site.assemble(&settings, &session, events, &nats, status);
+    let running = site.assemble(&settings, &session, events, &nats, status, &shutdown);
     let (gateway, mut inputs, tasks) = running;
     tracing::info!("gateway {name} of region {region} runs");
     gateway.run(&mut inputs, shutdown).await;
@@ -92,7 +92,8 @@ pub async fn run_until(
     }
     nats.close().await;
     exporter.shutdown(FLUSH_LIMIT).await;
-    // The gateway and its queue are gone: the writer ends with what it still has.
+    // The gateway and its queue are gone: the writer ends with what it still has, or at a disk that
+    // takes nothing.
     tasks.writing.await.context("the disk thread ended badly")
 }
 
@@ -196,6 +197,7 @@ impl Site {
         events: Events,
         nats: &Nats,
         status: watch::Sender<Status>,
+        shutdown: &Shutdown,
     ) -> (Gateway, Inputs, Tasks) {
         let round = self.round(settings);
         let Self {
@@ -214,7 +216,13 @@ impl Site {
         let open = remembered.open.as_ref();
         let snapshot_of = open.map(|(restored, _)| restored.partial.key.clone());
         let on_disk = (remembered.state.clone(), snapshot_of);
-        let (disk, writing) = disk::start(Arc::clone(&stores), on_disk, me.key.clone(), written_in);
+        let (disk, writing) = disk::start(
+            Arc::clone(&stores),
+            on_disk,
+            me.key.clone(),
+            written_in,
+            shutdown.clone(),
+        );
         let tasks = Tasks {
             following: tokio::spawn(follow(nats.clone(), me.region.clone(), down_in)),
             beating: tokio::spawn(beat(nats.clone(), Arc::clone(&me), beats.subscribe())),

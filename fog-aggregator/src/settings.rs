@@ -5,11 +5,12 @@ use std::path::Path;
 use anyhow::Context as _;
 use fl_model::{MemberId, RegionId};
 use fl_runtime::broker::BrokerSettings;
-use fl_runtime::keys::{self, parse_public_hex};
+use fl_runtime::keys::{self, RootSettings};
 use fl_runtime::logging::LogSettings;
 use fl_runtime::mqtt::MqttSettings;
 use fl_runtime::nats::NatsSettings;
 use fl_runtime::settings;
+use fl_runtime::terminal::home_command;
 use fl_telemetry::TelemetrySettings;
 use fl_wire::VerifyingKey;
 use serde::Deserialize;
@@ -56,14 +57,6 @@ pub struct FogSettings {
     /// What it says on standard error.
     #[serde(default)]
     pub log: LogSettings,
-}
-
-/// The `root` section.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RootSettings {
-    /// The root's public key, 64 hexadecimal digits: plans and rosters signed by another are ignored.
-    pub public_key: String,
 }
 
 /// The `control` section.
@@ -167,8 +160,7 @@ impl FogSettings {
     /// # Errors
     /// It is none.
     pub fn root_key(&self) -> anyhow::Result<VerifyingKey> {
-        parse_public_hex(&self.root.public_key)
-            .context("root.public_key: take what `cloud-root init` printed")
+        Ok(self.root.key()?)
     }
 
     /// Who this gateway is, with its key out of the home.
@@ -196,43 +188,6 @@ pub fn parse(text: &str, place: &str) -> anyhow::Result<FogSettings> {
     Ok(settings)
 }
 
-/// Sets `key = value` lines of a TOML text, in the section that `(section, key)` names; the empty
-/// section is the top. None where the text has no such line.
-pub fn fill(text: &str, values: &[(&str, &str, &str)]) -> Option<String> {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    for (section, key, value) in values {
-        let mut within = "";
-        let headers: Vec<Option<String>> = lines.iter().map(|line| header(line)).collect();
-        let at = lines.iter().zip(&headers).position(|(line, header)| {
-            if let Some(header) = header {
-                within = header;
-            }
-            let assigned = line.split_once('=').map(|(key, _)| key.trim());
-            within == *section && assigned == Some(key)
-        })?;
-        lines[at] = format!("{key} = {}", quoted(value));
-    }
-    Some(lines.join("\n") + "\n")
-}
-
-fn header(line: &str) -> Option<String> {
-    let name = line.trim().strip_prefix('[')?.strip_suffix(']')?;
-    Some(name.to_owned())
-}
-
-/// A TOML basic string.
-fn quoted(value: &str) -> String {
-    let mut text = String::from("\"");
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => text.extend(['\\', c]),
-            c if c.is_control() => text.push_str(&format!("\\u{:04X}", c as u32)),
-            c => text.push(c),
-        }
-    }
-    text + "\""
-}
-
 /// Reads what must be there of a home before anything is done with it.
 ///
 /// # Errors
@@ -240,15 +195,17 @@ fn quoted(value: &str) -> String {
 pub fn require_home(folder: &Path) -> anyhow::Result<Home> {
     anyhow::ensure!(
         folder.is_dir(),
-        "{} is no folder: make a home with `fog-aggregator init --home {}`",
+        "{} is no folder: make a home with `{}`",
         folder.display(),
-        folder.display()
+        home_command("fog-aggregator", "init", folder)
     );
     Ok(Home::at(folder))
 }
 
 #[cfg(test)]
 mod tests {
+    use fl_runtime::testing::{assert_names_every_key, uncommented};
+
     use super::*;
 
     #[test]
@@ -283,22 +240,29 @@ mod tests {
 
     #[test]
     fn the_sample_with_every_comment_taken_off_is_valid_too() {
-        let all: Vec<&str> = SAMPLE
-            .lines()
-            .map(|line| match line.strip_prefix("#") {
-                Some(rest) if rest.starts_with('[') || rest.contains(" = ") => rest,
-                _ => line,
-            })
-            .collect();
-        let settings = parse(&all.join("\n"), "all of the sample").unwrap();
+        let settings = parse(&uncommented(SAMPLE), "all of the sample").unwrap();
         assert!(settings.broker.is_some() && settings.telemetry.otlp.is_some());
         assert!(settings.embedded_broker.cert_file.is_some());
+        let sections = [
+            "",
+            "root",
+            "nats",
+            "embedded_broker",
+            "broker",
+            "control",
+            "telemetry",
+            "telemetry.otlp",
+            "rounds",
+            "store",
+            "log",
+        ];
+        assert_names_every_key::<FogSettings>(SAMPLE, &sections);
     }
 
     #[test]
     fn wrong_settings_are_named() {
         let check = |values: &[(&str, &str, &str)], expected: &str| {
-            let text = fill(SAMPLE, values).unwrap();
+            let text = settings::fill(SAMPLE, values).unwrap();
             let error = format!("{:#}", parse(&text, "fog-aggregator.toml").unwrap_err());
             assert!(
                 error.contains(expected) && error.contains("fog-aggregator.toml"),
@@ -311,14 +275,5 @@ mod tests {
         check(&[("root", "public_key", "abc")], "root.public_key");
         let unknown = parse(&SAMPLE.replace("silence_ms", "silense_ms"), "f").unwrap_err();
         assert!(format!("{unknown:#}").contains("silence_ms"), "{unknown:#}");
-    }
-
-    #[test]
-    fn a_value_is_set_in_its_section_whatever_it_is() {
-        let filled = fill(SAMPLE, &[("nats", "url", "nats://a\"b\\c\u{1}")]).unwrap();
-        let settings = parse(&filled, "f").unwrap();
-        assert_eq!(settings.nats.url, "nats://a\"b\\c\u{1}");
-        assert_eq!(fill(SAMPLE, &[("nats", "nothing", "x")]), None);
-        assert_eq!(fill(SAMPLE, &[("nothing", "url", "x")]), None);
     }
 }

@@ -92,23 +92,24 @@ pub fn decode(file: &[u8]) -> Result<(Restored, Notes), SnapshotError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use fl_model::{
         DeviceId, Epoch, EvaluationCounters, JobId, PartialSum, Phase, RegionId, RoundKey,
         RoundNumber, Sum,
     };
 
-    #[test]
-    fn a_snapshot_reads_back_and_damage_is_found_out() {
+    /// A sum with one device in it.
+    pub(crate) fn restored() -> (RoundKey, Restored) {
         let device = DeviceId::new("a").unwrap();
+        let key = RoundKey {
+            job: JobId::new("air").unwrap(),
+            round: RoundNumber(1),
+            phase: Phase::Evaluate,
+        };
         let restored = Restored {
             partial: PartialSum {
-                key: RoundKey {
-                    job: JobId::new("air").unwrap(),
-                    round: RoundNumber(1),
-                    phase: Phase::Evaluate,
-                },
+                key: key.clone(),
                 region: RegionId::new("north").unwrap(),
                 epoch: Epoch(2),
                 sum: Sum::Evaluation(EvaluationCounters::default()),
@@ -120,6 +121,12 @@ mod tests {
             admitted: BTreeMap::from([(device, Digest::of(b"x"))]),
             closed: None,
         };
+        (key, restored)
+    }
+
+    #[test]
+    fn a_snapshot_reads_back_and_damage_is_found_out() {
+        let (_, restored) = restored();
         let notes = Notes {
             saved_us: 5,
             trace: None,

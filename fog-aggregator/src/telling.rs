@@ -343,7 +343,7 @@ fn phase(span: &WireSpan, stamped_us: i64) -> Option<PhaseSpan> {
     let attributes = span
         .attributes
         .iter()
-        .map(|(name, value)| (name.clone(), attribute(value)));
+        .filter_map(|(name, value)| Some((name.clone(), attribute(value)?)));
     let events = span
         .events
         .iter()
@@ -357,13 +357,14 @@ fn phase(span: &WireSpan, stamped_us: i64) -> Option<PhaseSpan> {
     })
 }
 
-fn attribute(value: &AttributeValue) -> AttrValue {
-    match value {
+/// None for a number that is none: the snapshot is partly JSON, which does not have it.
+fn attribute(value: &AttributeValue) -> Option<AttrValue> {
+    Some(match value {
         AttributeValue::I64(value) => AttrValue::Int(*value),
-        AttributeValue::F64(value) => AttrValue::Real(*value),
+        AttributeValue::F64(value) => AttrValue::Real(Some(*value).filter(|v| v.is_finite())?),
         AttributeValue::Bool(value) => AttrValue::Flag(*value),
         AttributeValue::Text(value) => AttrValue::Text(value.clone()),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -405,5 +406,38 @@ mod tests {
         let read: KeptTrace = serde_cbor::from_slice(&bytes).unwrap();
         assert_eq!(read.trace, kept.trace);
         assert_eq!(read.told.unwrap().window, window);
+    }
+
+    #[test]
+    fn a_number_that_is_none_does_not_spoil_the_snapshot() {
+        let (key, restored) = crate::snapshot::tests::restored();
+        let attributes = [f64::NAN, f64::INFINITY, 0.25].map(AttributeValue::F64);
+        let names = ["fl.norm", "fl.norm.limit", "fl.loss"].map(str::to_owned);
+        let batch = SpanBatch {
+            key,
+            stamped_us: 5_000,
+            spans: vec![WireSpan {
+                name: "train".to_owned(),
+                start_us: 4_000,
+                end_us: 4_500,
+                attributes: names.into_iter().zip(attributes).collect(),
+                error: None,
+                events: Vec::new(),
+            }],
+        };
+        let context = RoundContext::new("air", 1, 0);
+        let totals = Totals {
+            devices: 1,
+            regions: 1,
+        };
+        let mut trace = RegionTrace::new(&context, "north", "fog", totals, 1_000);
+        trace.accepted("a", 3_000, 3_100, 10);
+        trace.device_spans("a", device_spans(&batch), 5_200, "0.1.0");
+        let notes = crate::snapshot::Notes {
+            trace: Some(trace),
+            ..Default::default()
+        };
+        let file = crate::snapshot::encode(&restored, &notes).unwrap();
+        assert_eq!(crate::snapshot::decode(&file).unwrap(), (restored, notes));
     }
 }

@@ -1,6 +1,8 @@
-//! Whole federations out of real processes: nats-server, cloud-root, fogs with their brokers, agents.
+//! Federations of real processes, in small and in `xtask demo`.
 
 mod demo;
-mod faults;
+mod outage;
+mod own_job;
+mod pasted;
 mod small;
-mod support;
+mod tls;

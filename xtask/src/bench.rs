@@ -1,14 +1,15 @@
 //! `xtask bench`: the benchmarks in the release profile, and what a round costs beside its training.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{fetch, workspace};
+use crate::{fetch, guard, workspace};
 
 /// Rounds of the demo that is measured; the first ones warm up.
 const ROUNDS: u64 = 10;
@@ -38,6 +39,7 @@ pub fn run(root: &Path, arguments: &BenchArguments) -> Result<()> {
         );
     }
     let asked = |what: &str| arguments.what.is_empty() || arguments.what.iter().any(|w| w == what);
+    let json = arguments.json.as_deref().map(Report::open).transpose()?;
     let mut rows = Vec::new();
     let micro: Vec<&str> = ["step", "sum"]
         .into_iter()
@@ -49,19 +51,37 @@ pub fn run(root: &Path, arguments: &BenchArguments) -> Result<()> {
     if asked("round") {
         rows.push(round_overhead(root)?);
     }
-    if let Some(path) = &arguments.json {
-        let text = serde_json::to_vec_pretty(&json!({ "rows": rows }))?;
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    json.map_or(Ok(()), |report| report.write(&rows))
+}
+
+/// The file that takes the rows; opened before minutes of measuring, which must not be for nothing.
+struct Report<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> Report<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let file = File::create(path).with_context(|| {
+            format!("cannot write {}: give --json another file", path.display())
+        })?;
+        Ok(Self { path, file })
     }
-    Ok(())
+
+    fn write(mut self, rows: &[Value]) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&json!({ "rows": rows }))?;
+        self.file
+            .write_all(&text)
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
 }
 
 fn micro_benchmarks(root: &Path, what: &[&str]) -> Result<Vec<Value>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rows.json");
-    let mut command = workspace::cargo_command(root);
+    let mut command = workspace::guarded_cargo(root);
     fetch::tools(root)?.set_on(&mut command);
-    let status = command
+    command
         .args([
             "run",
             "--release",
@@ -72,9 +92,11 @@ fn micro_benchmarks(root: &Path, what: &[&str]) -> Result<Vec<Value>> {
         ])
         .args(what)
         .arg("--json")
-        .arg(&file)
-        .status()?;
-    if !status.success() {
+        .arg(&file);
+    if !guard::status(&mut command)
+        .context("cannot run cargo")?
+        .success()
+    {
         bail!("the benchmarks failed: see their messages above");
     }
     let mut report: Value = serde_json::from_slice(&fs::read(&file)?)?;
@@ -88,13 +110,15 @@ fn micro_benchmarks(root: &Path, what: &[&str]) -> Result<Vec<Value>> {
 fn round_overhead(root: &Path) -> Result<Value> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("summary.json");
-    let own = std::env::current_exe()?;
-    let status = std::process::Command::new(own)
-        .current_dir(root)
+    let own = std::env::current_exe().context("cannot tell our own executable")?;
+    let mut demo = guard::guarded(own);
+    demo.current_dir(root)
         .args(["demo", "--rounds", &ROUNDS.to_string(), "--summary"])
-        .arg(&file)
-        .status()?;
-    if !status.success() {
+        .arg(&file);
+    if !guard::status(&mut demo)
+        .context("cannot run the demo")?
+        .success()
+    {
         bail!("the demo failed: see its messages above");
     }
     let summary: Value = serde_json::from_slice(&fs::read(&file)?)?;
@@ -105,17 +129,24 @@ fn round_overhead(root: &Path) -> Result<Value> {
         .parent()
         .context("the model lies in no folder")?;
     let traces: Value = serde_json::from_slice(&fs::read(results.join("traces.json"))?)?;
-    let rounds = durations(&traces);
+    round_row(&traces).with_context(|| {
+        format!(
+            "the traces of the demo in {} hold no finished round",
+            results.display()
+        )
+    })
+}
+
+/// The row of the rounds in `traces`, printed; none where there is no round after those that warm up.
+fn round_row(traces: &Value) -> Option<Value> {
+    let rounds = durations(traces);
     let measured: Vec<&Round> = rounds
         .iter()
         .filter(|(number, round)| **number > WARM_UP && round.train_s > 0.0)
         .map(|(_, round)| round)
         .collect();
     if measured.is_empty() {
-        bail!(
-            "the traces of the demo in {} hold no finished round",
-            results.display()
-        );
+        return None;
     }
     let round_s = median(measured.iter().map(|round| round.round_s));
     let train_s = median(measured.iter().map(|round| round.train_s));
@@ -125,7 +156,7 @@ fn round_overhead(root: &Path) -> Result<Value> {
         measured.len(),
         round_s / train_s
     );
-    Ok(json!({
+    Some(json!({
         "name": "round overhead",
         "parameters": { "rounds": measured.len(), "devices": 12, "fogs": 3 },
         "figures": {
@@ -190,25 +221,75 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn rounds_are_read_from_traces() {
-        let span = |name: &str, end: &str| {
+    /// Traces of rounds 1 to `last`, each of 2 s with a slowest training of half a second.
+    fn traces(last: u64) -> Value {
+        let span = |round: u64, name: &str, end: &str| {
             json!({
                 "name": name,
                 "startTimeUnixNano": "1000000000",
                 "endTimeUnixNano": end,
-                "attributes": [{ "key": "fl.round", "value": { "intValue": "3" } }],
+                "attributes": [{ "key": "fl.round", "value": { "intValue": round.to_string() } }],
             })
         };
-        let spans = json!([
-            span("round 3", "3000000000"),
-            span("train", "1500000000"),
-            span("train", "1250000000"),
-            span("upload", "2900000000"),
-        ]);
-        let traces = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] });
-        let rounds = durations(&traces);
-        assert_eq!(rounds.len(), 1);
+        let spans: Vec<Value> = (1..=last)
+            .flat_map(|round| {
+                [
+                    span(round, &format!("round {round}"), "3000000000"),
+                    span(round, "train", "1500000000"),
+                    span(round, "train", "1250000000"),
+                    span(round, "upload", "2900000000"),
+                ]
+            })
+            .collect();
+        json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] })
+    }
+
+    #[test]
+    fn rounds_are_read_from_traces() {
+        let rounds = durations(&traces(3));
+        assert_eq!(rounds.len(), 3);
         assert_eq!((rounds[&3].round_s, rounds[&3].train_s), (2.0, 0.5));
+        assert!(round_row(&traces(WARM_UP)).is_none());
+    }
+
+    #[test]
+    fn the_round_is_a_row_like_the_others() {
+        let row = round_row(&traces(WARM_UP + 4)).unwrap();
+        let expected = json!({
+            "name": "round overhead",
+            "parameters": { "rounds": 4, "devices": 12, "fogs": 3 },
+            "figures": {
+                "round": { "value": 2.0, "unit": "s" },
+                "slowest device's training": { "value": 0.5, "unit": "s" },
+            },
+            "ratios": { "round / training": 4.0 },
+        });
+        assert_eq!(row, expected);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows of a run.json");
+        Report::open(&path).unwrap().write(&[row]).unwrap();
+        let written: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(written, json!({ "rows": [expected] }));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_or_kept_is_said_before_measuring() {
+        let check = |what: &[&str], json: Option<&str>, expected: &[&str]| {
+            let arguments = BenchArguments {
+                what: what.iter().map(|word| (*word).to_owned()).collect(),
+                json: json.map(PathBuf::from),
+            };
+            // No folder to build in: it must not come that far.
+            let error = run(Path::new("/nonexistent"), &arguments).unwrap_err();
+            for part in expected {
+                assert!(error.to_string().contains(part), "{error}");
+            }
+        };
+        check(&["stop"], None, &["\"stop\"", "step, sum, round"]);
+        check(
+            &["sum"],
+            Some("/nonexistent/rows.json"),
+            &["/nonexistent/rows.json", "--json"],
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! Its child, `xtask guarded`, asks the kernel to be killed with the guard and becomes CMD, so not
 //! even a SIGKILL of the guard leaves CMD running.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,6 +32,32 @@ enum Event {
     Kill,
     /// A child may have ended.
     Child,
+}
+
+/// Our own program, also after a build has put another file in its place.
+const OWN: &str = "/proc/self/exe";
+
+/// `program` under a guard, for [`status`]; arguments, environment and folder are the program's.
+pub fn guarded(program: impl AsRef<OsStr>) -> Command {
+    let mut command = own();
+    command.args(["guard", "--"]).arg(program);
+    command
+}
+
+/// Runs a [`guarded`] command to its end. However we end meanwhile, it ends with all it started.
+pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
+    let mut child = command.stdin(Stdio::piped()).spawn()?;
+    // Held over the wait, which would close it and so end the command.
+    let pipe = child.stdin.take();
+    let status = child.wait();
+    drop(pipe);
+    status
+}
+
+fn own() -> Command {
+    let mut command = Command::new(OWN);
+    command.arg0(env!("CARGO_PKG_NAME"));
+    command
 }
 
 /// Runs `command` (program and arguments) until it ends or is to end; gives its exit code, for a
@@ -78,8 +104,7 @@ pub fn become_guarded(command: &[OsString], guard: i32) -> Result<()> {
 }
 
 fn start(command: &[OsString]) -> Result<Child> {
-    let own = std::env::current_exe().context("cannot tell our own executable")?;
-    Command::new(own)
+    own()
         .args(["guarded", "--guard", &std::process::id().to_string(), "--"])
         .args(command)
         .stdin(Stdio::null())

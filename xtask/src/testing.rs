@@ -1,4 +1,5 @@
-//! `xtask test`: every test with everything it needs, and a plain word about what did not run.
+//! `xtask test`: every test with everything it needs, a check that the fuzz targets compile, and a plain
+//! word about what did not run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::fetch::{self, JAEGER_VARIABLE, MOSQUITTO_VARIABLE, Tools};
-use crate::workspace;
+use crate::{guard, workspace};
 
 /// What to test.
 #[derive(Debug, Clone, Args)]
@@ -29,16 +30,19 @@ struct Guests {
 pub fn run(root: &Path, arguments: &TestArguments) -> Result<bool> {
     let guests = Guests::find()?;
     let tools = fetch::tools(root)?;
-    let mut command = workspace::cargo_command(root);
+    let mut command = workspace::guarded_cargo(root);
     set_surroundings(&mut command, &tools, &guests);
     command.args(["test", "--workspace", "--no-fail-fast"]);
     if arguments.quick {
         command.args(["--lib", "--bins"]);
     } else {
         prepare(root)?;
+        check_fuzz_targets(root)?;
     }
     command.args(&arguments.filter);
-    let passed = command.status().context("cannot run cargo test")?.success();
+    let passed = guard::status(&mut command)
+        .context("cannot run cargo test")?
+        .success();
     report(arguments, &guests);
     Ok(passed)
 }
@@ -46,15 +50,36 @@ pub fn run(root: &Path, arguments: &TestArguments) -> Result<bool> {
 /// `cargo test` builds no binaries for other packages' tests. Tests are built in the same call,
 /// or dependencies would be compiled once with and once without the tests' features.
 fn prepare(root: &Path) -> Result<()> {
-    let mut command = workspace::cargo_command(root);
+    let mut command = workspace::guarded_cargo(root);
     command.args(["build", "--workspace", "--bins", "--tests"]);
-    let built = command
-        .status()
+    let built = guard::status(&mut command)
         .context("cannot run cargo build")?
         .success();
     anyhow::ensure!(
         built,
         "the workspace does not build: see the messages above"
+    );
+    Ok(())
+}
+
+/// The fuzz targets are a workspace of their own, whose programs need an instrumented build. That
+/// they still fit what they feed takes no more than a check.
+fn check_fuzz_targets(root: &Path) -> Result<()> {
+    let manifest = root.join("fuzz").join("Cargo.toml");
+    let mut command = workspace::guarded_cargo(root);
+    command
+        .args(["check", "--locked", "--bins", "--manifest-path"])
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(workspace::target_dir(root)?)
+        // A check links nothing: any file in libFuzzer's place saves compiling it, and a C++ compiler.
+        .env("CUSTOM_LIBFUZZER_PATH", &manifest);
+    let checked = guard::status(&mut command)
+        .context("cannot run cargo check")?
+        .success();
+    anyhow::ensure!(
+        checked,
+        "the fuzz targets do not fit the workspace: see the messages above, and fuzz/README.md"
     );
     Ok(())
 }

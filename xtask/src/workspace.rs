@@ -7,6 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::guard;
+
 /// The four programs of the workspace that a federation is made of, or that guard its servers.
 pub const BINARIES: [&str; 4] = ["cloud-root", "fog-aggregator", "edge-agent", "xtask"];
 
@@ -39,9 +41,17 @@ pub fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// A cargo command in the workspace's root.
+/// A short cargo command in the workspace's root, such as `cargo metadata`.
 pub fn cargo_command(root: &Path) -> Command {
     let mut command = Command::new(cargo());
+    command.current_dir(root);
+    command
+}
+
+/// A cargo command in the workspace's root that builds or runs, for [`guard::status`]: if we are
+/// killed, compilers and tests do not go on alone.
+pub fn guarded_cargo(root: &Path) -> Command {
+    let mut command = guard::guarded(cargo());
     command.current_dir(root);
     command
 }
@@ -71,9 +81,7 @@ pub fn target_dir(root: &Path) -> Result<PathBuf> {
 ///
 /// The whole workspace, never `-p`: another set of features would compile dozens of crates anew.
 pub fn build_binaries(root: &Path) -> Result<PathBuf> {
-    let status = cargo_command(root)
-        .args(["build", "--workspace", "--bins"])
-        .status()
+    let status = guard::status(guarded_cargo(root).args(["build", "--workspace", "--bins"]))
         .context("cannot run cargo build")?;
     if !status.success() {
         bail!("cargo build --workspace --bins failed: see its messages above");

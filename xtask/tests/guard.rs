@@ -149,3 +149,57 @@ fn sigkill_of_the_guards_parent_leaves_nothing_behind() {
         (!is_alive(guard) && !is_alive(command)).then_some(())
     });
 }
+
+/// A workspace whose only build script tells its number and never ends.
+fn write_endless_workspace(root: &Path, file: &Path) {
+    let slow = root.join("slow");
+    for folder in [root.join("xtask"), slow.join("src")] {
+        std::fs::create_dir_all(folder).expect("a folder of our own");
+    }
+    let script = format!(
+        "fn main() {{ std::fs::write({file:?}, format!(\"{{}}\\n\", std::process::id())).unwrap(); \
+         loop {{ std::thread::park(); }} }}"
+    );
+    for (path, text) in [
+        (
+            root.join("Cargo.toml"),
+            "[workspace]\nmembers = [\"slow\"]\n",
+        ),
+        (
+            slow.join("Cargo.toml"),
+            "[package]\nname = \"slow\"\nedition = \"2024\"\n",
+        ),
+        (slow.join("src/lib.rs"), ""),
+        (slow.join("build.rs"), &script),
+    ] {
+        std::fs::write(path, text).expect("a file of our own");
+    }
+}
+
+#[test]
+fn sigkill_of_xtask_during_its_build_ends_cargo_and_what_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, file) = (folder.path().join("a checkout"), folder.path().join("pid"));
+    write_endless_workspace(&root, &file);
+    let tools = xtask::fetch::tools(&xtask::workspace::root().unwrap()).unwrap();
+    let mut command = Command::new(xtask());
+    tools.set_on(&mut command);
+    let mut builder = command
+        .args(["test", "--quick"])
+        .env("CARGO_MANIFEST_DIR", &root)
+        .env_remove("CARGO_TARGET_DIR")
+        .current_dir(&root)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let script = pid_in(&file);
+    assert!(is_alive(script));
+    builder.kill().unwrap();
+    builder.wait().unwrap();
+    eventually("the end of the build script", || {
+        (!is_alive(script)).then_some(())
+    });
+    // Cargo held this lock while it lived.
+    let lock = std::fs::File::open(root.join("target/debug/.cargo-lock")).unwrap();
+    eventually("the end of cargo", || lock.try_lock().ok());
+}

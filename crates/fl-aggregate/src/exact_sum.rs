@@ -1,6 +1,6 @@
 use fl_model::{
-    EvaluationCounters, FeatureStatistics, Grid, Payload, ProtectedUpdate, Reason, RoundPlan, Sum,
-    TrainMetrics, UpdateSum, Work,
+    EvaluationCounters, FeatureStatistics, Grid, GridWidth, Payload, ProtectedUpdate, Reason,
+    RoundPlan, Sum, TrainMetrics, UpdateSum, Work,
 };
 
 /// Two sums, or a sum and a contribution, that do not go together.
@@ -50,34 +50,54 @@ pub struct ExactSum {
 impl ExactSum {
     /// Nothing yet, for the plan's phase and a model with `tensors` coordinates per tensor.
     pub fn empty(plan: &RoundPlan, tensors: &[usize]) -> Self {
-        let (weight_max, magnitude_max) = match &plan.work {
-            Work::Train(work) => (work.weight_max, work.grid.width.magnitude_max()),
-            _ => (0, 0),
-        };
-        let sum = match plan.work {
+        let contributions_max = plan.contributions_max;
+        match &plan.work {
             Work::Statistics => {
                 let columns = plan.data.inputs.encoded_width();
-                Sum::Statistics(FeatureStatistics::empty(columns))
+                let sum = Sum::Statistics(FeatureStatistics::empty(columns));
+                Self::of(sum, contributions_max)
             }
-            Work::Train(_) => Sum::Update(UpdateSum {
-                wq: tensors.iter().map(|&n| vec![0; n]).collect(),
-                magnitudes: vec![Grid::ALL_ZERO; tensors.len()],
-                saturated: vec![0; tensors.len()],
-                ..UpdateSum::default()
-            }),
+            Work::Train(work) => {
+                Self::of_updates(work.grid.width, work.weight_max, contributions_max, tensors)
+            }
             Work::Evaluate(_) => {
                 let classes = plan.data.label.classes().unwrap_or(0);
-                Sum::Evaluation(EvaluationCounters {
+                let sum = Sum::Evaluation(EvaluationCounters {
                     confusion: vec![0; classes * classes],
                     ..EvaluationCounters::default()
-                })
+                });
+                Self::of(sum, contributions_max)
             }
-        };
+        }
+    }
+
+    /// Nothing yet, for at most `contributions_max` updates of a model with `tensors` coordinates per
+    /// tensor, each on a grid of `width` with a weight up to `weight_max`.
+    pub fn of_updates(
+        width: GridWidth,
+        weight_max: u64,
+        contributions_max: u32,
+        tensors: &[usize],
+    ) -> Self {
+        let sum = Sum::Update(UpdateSum {
+            wq: tensors.iter().map(|&n| vec![0; n]).collect(),
+            magnitudes: vec![Grid::ALL_ZERO; tensors.len()],
+            saturated: vec![0; tensors.len()],
+            ..UpdateSum::default()
+        });
+        Self {
+            weight_max,
+            magnitude_max: width.magnitude_max(),
+            ..Self::of(sum, contributions_max)
+        }
+    }
+
+    fn of(sum: Sum, contributions_max: u32) -> Self {
         Self {
             sum,
-            weight_max,
-            magnitude_max,
-            contributions_max: plan.contributions_max.max(1),
+            weight_max: 0,
+            magnitude_max: 0,
+            contributions_max: contributions_max.max(1),
         }
     }
 
@@ -122,7 +142,6 @@ impl ExactSum {
     fn within_share(&self, payload: &Payload) -> bool {
         let share = self.contributions_max;
         let unsigned = |figure: u64| figure <= u64::MAX / u64::from(share);
-        let signed = |figure: i64| figure.unsigned_abs() <= i64::MAX as u64 / u64::from(share);
         let wide =
             |figure: &i128| figure.unsigned_abs() <= i128::MAX.unsigned_abs() / u128::from(share);
         let all = |figures: &[u64]| figures.iter().all(|&figure| unsigned(figure));
@@ -135,14 +154,14 @@ impl ExactSum {
                     && one.squares.iter().all(wide)
             }
             Payload::Update { metrics, .. } => {
-                unsigned(metrics.examples) && signed(metrics.loss) && all(&metrics.saturated)
+                unsigned(metrics.examples) && wide(&metrics.loss) && all(&metrics.saturated)
             }
             Payload::Evaluation(one) => {
                 unsigned(one.examples)
                     && unsigned(one.correct)
-                    && signed(one.loss)
-                    && signed(one.absolute_error)
-                    && signed(one.squared_error)
+                    && wide(&one.loss)
+                    && wide(&one.absolute_error)
+                    && wide(&one.squared_error)
                     && all(&one.confusion)
             }
         }
@@ -190,7 +209,7 @@ fn add_statistics(into: &mut FeatureStatistics, one: &FeatureStatistics) -> Resu
 
 fn add_evaluation(into: &mut EvaluationCounters, one: &EvaluationCounters) -> Result<(), SumError> {
     let mut next = into.clone();
-    let signed = |a: i64, b: i64| a.checked_add(b).ok_or(SumError::Range);
+    let signed = |a: i128, b: i128| a.checked_add(b).ok_or(SumError::Range);
     next.examples = next
         .examples
         .checked_add(one.examples)

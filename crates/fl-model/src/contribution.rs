@@ -59,7 +59,7 @@ pub struct TrainMetrics {
     /// Training examples.
     pub examples: u64,
     /// Sum over the examples of the last epoch's loss, in [`crate::FixedPoint`] units.
-    pub loss: i64,
+    pub loss: i128,
     /// As in [`EncodedUpdate::magnitudes`].
     pub magnitudes: Vec<i16>,
     /// As in [`EncodedUpdate::saturated`].

@@ -139,6 +139,35 @@ pub enum Split {
     },
 }
 
+impl Split {
+    /// Why no device can follow it, or none.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            Split::Rows { train, test } => overlap(*train, *test),
+            Split::Tail { test_fraction } if !(*test_fraction > 0.0 && *test_fraction < 1.0) => {
+                Some(format!(
+                    "test_fraction is {test_fraction}: it must be between 0 and 1"
+                ))
+            }
+            Split::Column { train, test, .. } if train == test => Some(format!(
+                "train and test are both {train:?}: give them different values"
+            )),
+            _ => None,
+        }
+    }
+}
+
+fn overlap(train: (u64, Option<u64>), test: (u64, Option<u64>)) -> Option<String> {
+    let end = |range: (u64, Option<u64>)| range.1.unwrap_or(u64::MAX);
+    let both = train.0.max(test.0)..end(train).min(end(test));
+    (!both.is_empty()).then(|| {
+        format!(
+            "row {} is both a training and a test row: let the ranges not overlap",
+            both.start
+        )
+    })
+}
+
 /// Everything a device must know to turn its CSV into examples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataSpec {

@@ -90,19 +90,33 @@ impl Grid {
 
     /// The grid of the first round: wide enough for any coordinate of an update with norm `clip_norm`.
     pub fn for_clip_norm(width: GridWidth, clip_norm: f32, tensors: usize) -> Self {
-        let exponent = exponent_above(clip_norm) - (width.bits() as i16 - 1);
         Self {
             width,
-            exponents: vec![exponent.clamp(-Self::EXPONENT_MAX, Self::EXPONENT_MAX); tensors],
+            exponents: vec![Self::exponent_for(width, exponent_above(clip_norm)); tensors],
         }
+    }
+
+    /// The exponent of a grid whose largest coordinate is 2^magnitude.
+    fn exponent_for(width: GridWidth, magnitude: i16) -> i16 {
+        let exponent = magnitude.saturating_sub(width.bits() as i16 - 1);
+        exponent.clamp(-Self::EXPONENT_MAX, Self::EXPONENT_MAX)
     }
 
     /// The next round's grid: one bit above the largest magnitude seen per tensor, and one bit wider
     /// spaced again where more than 0.1 % of the coordinates saturated.
     ///
     /// `magnitudes` and `saturated` are per tensor over all contributions; `coordinates` is how many
-    /// coordinates of that tensor were encoded in all.
-    pub fn adapted(&self, magnitudes: &[i16], saturated: &[u64], coordinates: &[u64]) -> Self {
+    /// coordinates of that tensor were encoded in all. Devices state their magnitudes themselves, but
+    /// none has a coordinate above `clip_norm`: the grid goes one bit beyond it at most, so that no
+    /// device can make it too coarse for the others.
+    pub fn adapted(
+        &self,
+        clip_norm: f32,
+        magnitudes: &[i16],
+        saturated: &[u64],
+        coordinates: &[u64],
+    ) -> Self {
+        let magnitude_max = exponent_above(clip_norm).saturating_add(1);
         let spacing = |tensor: usize| {
             let before = self.exponents[tensor];
             let seen = magnitudes.get(tensor).copied().unwrap_or(Self::ALL_ZERO);
@@ -112,8 +126,8 @@ impl Grid {
             let lost = saturated.get(tensor).copied().unwrap_or(0);
             let of = coordinates.get(tensor).copied().unwrap_or(0);
             let widen = i16::from(lost.saturating_mul(1000) > of);
-            let exponent = seen.saturating_add(1 + widen) - (self.width.bits() as i16 - 1);
-            exponent.clamp(-Self::EXPONENT_MAX, Self::EXPONENT_MAX)
+            let magnitude = seen.saturating_add(1 + widen).min(magnitude_max);
+            Self::exponent_for(self.width, magnitude)
         };
         Self {
             width: self.width,
@@ -220,10 +234,23 @@ mod tests {
         assert_eq!(encoded.saturated, [2]);
         assert_eq!(encoded.magnitudes, [2]);
         assert_eq!(encoded.residual[0][0], (3.0 - 32767.0 / 16384.0) as f32);
-        let wider = grid.adapted(&encoded.magnitudes, &encoded.saturated, &[3]);
+        let wider = grid.adapted(8.0, &encoded.magnitudes, &encoded.saturated, &[3]);
         assert_eq!(wider.exponents, [-11]);
-        let same = grid.adapted(&[Grid::ALL_ZERO], &[0], &[3]);
+        let same = grid.adapted(8.0, &[Grid::ALL_ZERO], &[0], &[3]);
         assert_eq!(same, grid);
+    }
+
+    #[test]
+    fn no_claim_makes_the_grid_coarser_than_the_clip_norm_asks_for() {
+        for width in [GridWidth::W16, GridWidth::W32] {
+            let grid = Grid::for_clip_norm(width, 10.0, 2);
+            let claimed = [i16::MAX, Grid::ALL_ZERO + 1];
+            let next = grid.adapted(10.0, &claimed, &[u64::MAX, 0], &[1, 1]);
+            assert_eq!(next.exponents[0], grid.exponents[0] + 1);
+            assert_eq!(next.exponents[1], -Grid::EXPONENT_MAX);
+            let honest = next.encode(&[vec![0.1], vec![0.0]]).unwrap();
+            assert_ne!(honest.q[0], [0], "an update is rounded away");
+        }
     }
 
     proptest! {

@@ -11,6 +11,7 @@ mod job;
 mod log;
 mod plan;
 mod roster;
+mod shell;
 mod statistics;
 mod sum;
 mod training;
@@ -26,9 +27,12 @@ pub use ids::{
     ObjectRef, Phase, ROOT_NAME, RegionId, RoundKey, RoundNumber, TraceContext,
 };
 pub use job::{AdaptiveRule, JobSpec, ServerOptimizer, Weighting};
-pub use log::{JobEnd, LogEntry, PhaseResult, RegionAbsence, RegionSummary, RoundOutcome};
+pub use log::{
+    JobEnd, JobFailure, LogEntry, PhaseResult, RegionAbsence, RegionSummary, RoundOutcome,
+};
 pub use plan::{EvaluateWork, Overflow, Privacy, RoundPlan, TrainWork, Work};
 pub use roster::{Role, RosterEntry};
+pub use shell::shell_word;
 pub use statistics::{EvaluationCounters, FeatureStatistics, FixedPoint};
 pub use sum::{Absence, PartialSum, Sum, UpdateSum};
 pub use training::{LocalOptimizer, Loss, TrainingSpec};

@@ -25,6 +25,21 @@ pub enum JobEnd {
     Finished,
     /// An operator stopped it.
     Stopped,
+    /// It cannot go on.
+    Failed(JobFailure),
+}
+
+/// Why a job cannot go on, however often it is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JobFailure {
+    /// A merge took the global model out of the range of 32-bit floats.
+    #[error(
+        "the global model went to infinity: submit a job with a lower learning rate of the devices or the server"
+    )]
+    Diverged,
+    /// A sum does not go with the global model.
+    #[error("a sum cannot be merged into the global model: see the root's log")]
+    Unmergeable,
 }
 
 /// A region whose partial sum is not in a round.
@@ -49,6 +64,18 @@ pub struct RegionSummary {
     pub fog_up_bytes: u64,
     /// Bytes that the fog sent down.
     pub down_bytes: u64,
+    /// Devices that were asked, are not in it, and are not named in `absent` either.
+    pub absent_more: u32,
+}
+
+impl RegionSummary {
+    /// Most devices that `absent` names, so that an entry of the log keeps within its bound.
+    pub const ABSENT_MAX: usize = 1_000;
+
+    /// Devices that were asked and are not in it.
+    pub fn absent_count(&self) -> u32 {
+        self.absent.len() as u32 + self.absent_more
+    }
 }
 
 /// What a merged phase gave.

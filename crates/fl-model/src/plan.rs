@@ -77,6 +77,8 @@ pub struct RoundPlan {
     pub deadline_ms: u32,
     /// The round's span.
     pub trace: TraceContext,
+    /// Most contributions in each region, so that all regions together keep within `contributions_max`.
+    pub region_contributions_max: u32,
 }
 
 /// Sums of the plan could leave the range of 64 bits.

@@ -11,10 +11,11 @@ impl FixedPoint {
     /// Steps of a feature's sum per unit: 2^40.
     pub const FEATURE_STEPS: f64 = 1_099_511_627_776.0;
 
-    /// A sum of losses or errors in steps; none where it is not finite or too large for 2^62.
-    pub fn loss(value: f64) -> Option<i64> {
+    /// A sum of losses or errors in steps; none where it is not finite or too large for 2^95, of
+    /// which 128 bits hold as many as there can be contributions.
+    pub fn loss(value: f64) -> Option<i128> {
         let steps = (value * Self::LOSS_STEPS).round_ties_even();
-        (steps.abs() < 4_611_686_018_427_387_904.0).then_some(steps as i64)
+        (steps.abs() < 39_614_081_257_132_168_796_771_975_168.0).then_some(steps as i128)
     }
 
     /// A sum of feature values in steps; none where it is not finite or too large for 2^120.
@@ -105,13 +106,13 @@ pub struct EvaluationCounters {
     /// Rows told right; 0 for regression.
     pub correct: u64,
     /// Sum of the losses, in [`FixedPoint::LOSS_STEPS`].
-    pub loss: i64,
+    pub loss: i128,
     /// Rows by (actual class, told class), row-major `[C, C]`; empty for regression.
     pub confusion: Vec<u64>,
     /// Sum of absolute errors, in [`FixedPoint::LOSS_STEPS`]; 0 for classification.
-    pub absolute_error: i64,
+    pub absolute_error: i128,
     /// Sum of squared errors, in [`FixedPoint::LOSS_STEPS`]; 0 for classification.
-    pub squared_error: i64,
+    pub squared_error: i128,
 }
 
 impl EvaluationCounters {
@@ -150,7 +151,9 @@ mod tests {
         assert!(FeatureStatistics::of(&[f32::INFINITY], 1).is_none());
         assert!(FeatureStatistics::of(&[f32::MAX], 1).is_none());
         assert!(FixedPoint::loss(f64::NAN).is_none());
-        assert!(FixedPoint::loss(1e14).is_none());
+        // Squared errors of a hundred thousand over a million rows.
+        assert_eq!(FixedPoint::loss(1e16), Some(10i128.pow(16) << 20));
+        assert!(FixedPoint::loss(4e22).is_none());
         assert_eq!(FixedPoint::loss(-0.5), Some(-524_288));
     }
 }

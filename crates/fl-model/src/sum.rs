@@ -16,7 +16,7 @@ pub struct UpdateSum {
     /// Training examples.
     pub examples: u64,
     /// Sum of the losses over the examples, in [`crate::FixedPoint::LOSS_STEPS`].
-    pub loss: i64,
+    pub loss: i128,
     /// Largest magnitude exponent per tensor.
     pub magnitudes: Vec<i16>,
     /// Saturated coordinates per tensor.

@@ -309,6 +309,10 @@ impl EdgeRound {
                 }
                 Vec::new()
             }
+            // It is in a durable sum: how it ends is for the root's record to say.
+            Admission::Rejected(_) if self.held.get(&key).is_some_and(|held| held.admitted) => {
+                Vec::new()
+            }
             Admission::Rejected(reason) => self.forget(key, Outcome::Excluded(reason)),
         }
     }
@@ -318,7 +322,7 @@ impl EdgeRound {
         for (key, answer) in answers {
             effects.extend(match answer {
                 Answer::Admitted => self.on_receipt(key, Admission::Admitted, now),
-                Answer::Rejected(reason) => self.on_receipt(key, Admission::Rejected(reason), now),
+                Answer::Rejected(reason) => self.forget(key, Outcome::Excluded(reason)),
                 Answer::Settled(outcome) => self.forget(key, outcome),
                 Answer::Unknown => self.forget(key, Outcome::Excluded(Reason::Stale)),
                 Answer::SendAgain => {

@@ -54,6 +54,9 @@ pub enum FogEvent {
         /// Their length.
         bytes: u64,
     },
+    /// A contribution that hashes to this digest is about to come in pieces: where its bytes would not
+    /// be taken, the device is told so now.
+    Announced(ContributionKey, Digest),
     /// Signed bytes of a device were refused before they could be read as a contribution.
     Refused(ContributionKey, Reason),
     /// A device says that it will not contribute.
@@ -306,6 +309,10 @@ impl FogRound {
                 digest,
                 bytes,
             } => self.on_contribution(&contribution, digest, bytes, now),
+            FogEvent::Announced(key, digest) => {
+                self.presence.heard(&key.device, now);
+                self.turn_away(&key, digest).unwrap_or_default()
+            }
             FogEvent::Refused(key, reason) => {
                 self.presence.heard(&key.device, now);
                 self.on_refused(key, reason)

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fl_aggregate::ExactSum;
 use fl_model::{
-    DeviceId, Digest, Epoch, Grid, JobEnd, JobId, JobSpec, LogEntry, Normalization, ObjectRef,
-    PartialSum, PhaseResult, RegionId, RoundKey, RoundNumber, RoundOutcome, RoundPlan, Sum,
-    TraceContext,
+    DeviceId, Digest, Epoch, Grid, JobEnd, JobFailure, JobId, JobSpec, LogEntry, Normalization,
+    ObjectRef, PartialSum, PhaseResult, Reason, RegionId, RoundKey, RoundNumber, RoundOutcome,
+    RoundPlan, Sum, TraceContext,
 };
 
 use crate::time::{Millis, Timeout};
@@ -39,8 +39,10 @@ pub struct RootLimits {
     pub report_ms: Millis,
     /// Before the first phase, devices that are not there yet are waited for that long once there are enough.
     pub gather_ms: Millis,
-    /// Before a round is tried again after one without its quorum.
+    /// Before a round is tried again after one without its quorum; doubles with each that follows.
     pub retry_ms: Millis,
+    /// The longest such pause.
+    pub retry_max_ms: Millis,
 }
 
 /// What happens to a job.
@@ -63,8 +65,12 @@ pub enum RootEvent {
         /// Their length.
         bytes: u64,
     },
+    /// What the region's fog has signed for that phase cannot be taken, and nothing else will come.
+    Refused(RoundKey, RegionId, Reason),
     /// The result of [`RootEffect::Merge`] is stored.
     Merged(RoundKey, Box<PhaseResult>),
+    /// [`RootEffect::Merge`] cannot be carried out, now or later.
+    MergeFailed(RoundKey, JobFailure),
     /// The bus was away and is back: until now nobody could be heard.
     Reconnected,
     /// An operator ends the job.
@@ -81,10 +87,11 @@ pub enum RootEffect {
     /// Send the plan to the regions.
     PublishPlan(Box<RoundPlan>, Vec<RegionId>),
     /// Read that accepted partial again and report it as [`RootEvent::Partial`]: it was before a restart.
-    FetchPartial(RoundKey, RegionId, Digest),
+    /// The reference is to its signed bytes, wherever they lie.
+    FetchPartial(RoundKey, RegionId, ObjectRef),
     /// A partial is not taken: say why, keep its bytes aside.
     RefusePartial(RegionId, Digest, PartialRefusal),
-    /// Merge, store the result, then report [`RootEvent::Merged`].
+    /// Merge, store the result, then report [`RootEvent::Merged`] or [`RootEvent::MergeFailed`].
     Merge(Box<MergeInput>),
     /// Tell the regions how the phase ended. After a restart it may be told again.
     PublishSettled(Box<PhaseRecord>),
@@ -131,6 +138,8 @@ struct Current {
     plan: Box<RoundPlan>,
     regions: Vec<RegionId>,
     accepted: BTreeMap<RegionId, Digest>,
+    /// Regions whose partial this process refused for good: they are not waited for.
+    refused: BTreeMap<RegionId, Reason>,
     closed: Option<RoundOutcome>,
     sum: ExactSum,
     merged: BTreeSet<RegionId>,
@@ -146,6 +155,15 @@ struct Fog {
     heard: Option<Millis>,
 }
 
+/// What was seen since the last phase opened: whether those who were missing have come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lull {
+    /// Fewest devices that were connected.
+    fewest: u32,
+    /// When the next phase may open at the earliest, though more have come.
+    soonest: Millis,
+}
+
 /// A job's state between two events.
 #[derive(Debug)]
 pub struct RootRound {
@@ -157,11 +175,17 @@ pub struct RootRound {
     tensors: Vec<usize>,
     parameters: ObjectRef,
     moments: Option<ObjectRef>,
+    /// Parameters and moments of the round before: who is late may still ask for them.
+    previous: Vec<ObjectRef>,
+    /// Objects that nobody needs any more, since they were last taken out.
+    retired: Vec<ObjectRef>,
     grid: Grid,
     normalization: Option<Normalization>,
     epoch: Epoch,
     next: Option<RoundKey>,
     merged_rounds: u32,
+    /// Rounds without their quorum since the last phase that was merged.
+    failures: u32,
     current: Option<Current>,
     record: RoundRecord,
     ended: Option<JobEnd>,
@@ -173,6 +197,7 @@ pub struct RootRound {
     fogs: BTreeMap<RegionId, Fog>,
     enough_since: Option<Millis>,
     not_before: Millis,
+    lull: Lull,
     appending: bool,
     waiting_said: Option<u32>,
 }
@@ -196,6 +221,22 @@ impl RootRound {
     /// The newest global parameters.
     pub fn parameters(&self) -> ObjectRef {
         self.parameters
+    }
+
+    /// The objects that somebody may still ask for.
+    pub fn objects(&self) -> impl Iterator<Item = ObjectRef> {
+        let newest = [self.model, self.parameters];
+        let before = self.previous.iter().copied();
+        newest.into_iter().chain(self.moments).chain(before)
+    }
+
+    /// Takes out the objects that nobody needs any more: parameters and moments of rounds long past, and
+    /// partials of settled phases, which lie in the store where they were too large for a message.
+    pub fn take_retired(&mut self) -> Vec<ObjectRef> {
+        let needed: BTreeSet<_> = self.objects().map(|object| object.digest).collect();
+        let mut retired = std::mem::take(&mut self.retired);
+        retired.retain(|object| !needed.contains(&object.digest));
+        retired
     }
 
     /// The scale of the inputs, once the statistics phase is merged.
@@ -286,7 +327,12 @@ impl RootRound {
                 digest,
                 bytes,
             } => self.on_partial(&partial, digest, bytes, at_us),
+            RootEvent::Refused(key, region, reason) => {
+                self.leave_out(&key, &region, reason);
+                Vec::new()
+            }
             RootEvent::Merged(key, result) => self.on_merged(key, result, at_us),
+            RootEvent::MergeFailed(key, failure) => self.on_merge_failed(&key, failure, at_us),
             RootEvent::Reconnected => {
                 self.on_reconnected(now);
                 Vec::new()
@@ -328,12 +374,13 @@ impl RootRound {
             LogEntry::Led { .. } => self.resume(now),
             LogEntry::Opened { plan, regions, .. } => {
                 self.set_deadline(now);
+                self.lull.fewest = self.online();
                 vec![RootEffect::PublishPlan(plan, regions)]
             }
             LogEntry::Closed { outcome, .. } => match outcome {
                 RoundOutcome::Merged => self.merge_if_ready(),
                 RoundOutcome::NoQuorum => {
-                    self.not_before = now + self.limits.retry_ms;
+                    self.back_off(now);
                     self.phase_done()
                 }
             },
@@ -383,15 +430,20 @@ impl RootRound {
             let plan = current.plan.clone();
             effects.push(RootEffect::PublishPlan(plan, current.regions.clone()));
         }
-        effects.extend(current.accepted.iter().map(|(region, &digest)| {
-            RootEffect::FetchPartial(key.clone(), region.clone(), digest)
+        let accepted = self.record.phases.last().map(|phase| &phase.accepted);
+        effects.extend(accepted.into_iter().flatten().map(|(region, of)| {
+            RootEffect::FetchPartial(key.clone(), region.clone(), of.signed())
         }));
         effects.extend(self.merge_if_ready());
         effects
     }
 
     fn set_deadline(&mut self, now: Millis) {
-        if let Some(current) = &mut self.current {
+        if let Some(current) = self
+            .current
+            .as_mut()
+            .filter(|current| current.closed.is_none())
+        {
             let wait = Millis::from(current.plan.deadline_ms) + self.limits.report_ms;
             current.deadline = Some(now + wait);
         }

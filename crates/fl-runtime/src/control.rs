@@ -42,7 +42,9 @@ pub enum ControlError {
     #[error("control.listen is {0}: it must be a loopback address such as 127.0.0.1:0")]
     NotLoopback(String),
     /// Somebody else listens there.
-    #[error("cannot listen on {address} (control.listen): {source}")]
+    #[error(
+        "cannot listen on {address}: {source}; set control.listen to a free port, or to port 0"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

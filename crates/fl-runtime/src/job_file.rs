@@ -22,8 +22,13 @@ pub enum JobFileError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The job's name cannot stand in a topic.
-    #[error(transparent)]
-    Name(#[from] InvalidName),
+    #[error("{place}: job: {name}")]
+    Name {
+        /// The file.
+        place: String,
+        /// The name, and what one is.
+        name: InvalidName,
+    },
     /// Its exact sums could overflow.
     #[error("{place}: {overflow}")]
     Overflow {
@@ -180,7 +185,10 @@ pub fn load(path: &Path) -> Result<JobSpec, JobFileError> {
 /// Reads the text of a job file; `place` names it in errors.
 pub fn parse(text: &str, place: &str) -> Result<JobSpec, JobFileError> {
     let file: JobFile = settings::parse(text, place)?;
-    let job = JobId::new(&file.job)?;
+    let job = JobId::new(&file.job).map_err(|name| JobFileError::Name {
+        place: place.to_owned(),
+        name,
+    })?;
     let wrong = |what| JobFileError::Value {
         place: place.to_owned(),
         what,
@@ -227,10 +235,11 @@ fn one_or_more(key: &str, value: u32) -> Result<u32, String> {
 impl JobFile {
     fn into_spec(self, job: JobId) -> Result<JobSpec, String> {
         let deadline_ms = self.deadline_s * 1000.0;
-        if !(deadline_ms >= 1.0 && deadline_ms <= f64::from(u32::MAX)) {
+        if !(1.0..=f64::from(u32::MAX)).contains(&deadline_ms) {
             return Err(format!(
-                "deadline_s is {}: it must be above 0",
-                self.deadline_s
+                "deadline_s is {}: it must be from 0.001 to {} seconds",
+                self.deadline_s,
+                u32::MAX / 1000
             ));
         }
         let contributions_max = one_or_more("sum.contributions_max", self.sum.contributions_max)?;

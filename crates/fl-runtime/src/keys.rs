@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
+use fl_model::{MemberId, RegionId, Role};
+use serde::Deserialize;
 
 use crate::store::{Access, StoreError, write_atomic};
 
@@ -122,6 +124,41 @@ pub fn parse_public_hex(text: &str) -> Result<VerifyingKey, KeyError> {
         .ok_or_else(|| KeyError::InvalidPublicKey {
             shown: text.chars().take(KEY_DIGITS + 8).collect(),
         })
+}
+
+/// The `root` section of a settings file: whom a process believes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootSettings {
+    /// The root's public key, 64 hexadecimal digits: what another has signed is ignored.
+    pub public_key: String,
+}
+
+/// A pinned key that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("root.public_key: {0}; take what `cloud-root init` printed")]
+pub struct RootKeyError(#[source] KeyError);
+
+impl RootSettings {
+    /// The pinned key.
+    ///
+    /// # Errors
+    /// [`RootKeyError`].
+    pub fn key(&self) -> Result<VerifyingKey, RootKeyError> {
+        parse_public_hex(&self.public_key).map_err(RootKeyError)
+    }
+}
+
+/// The command that takes a member in, for whoever keeps the root: it can be pasted as it is where
+/// CLOUD_ROOT_HOME names the root's home.
+pub fn enrol_command(
+    member: &MemberId,
+    key: &VerifyingKey,
+    role: Role,
+    region: &RegionId,
+) -> String {
+    let (key, role) = (public_hex(key), role.as_str());
+    format!("cloud-root roster add {member} {key} --role {role} --region {region}")
 }
 
 fn hex(bytes: &[u8; 32]) -> String {

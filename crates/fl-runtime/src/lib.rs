@@ -4,7 +4,7 @@
 //! control socket. Message bodies are bytes here: what they say is for `fl-wire` and `fl-round`.
 //!
 //! Features: `mqtt` (client), `broker` (embedded MQTT broker), `nats`, `control`; settings, stores, keys,
-//! clock, shutdown and logging are always there.
+//! clock, shutdown, logging and the terminal are always there. `test`: what tests stand on.
 
 #[cfg(any(feature = "mqtt", feature = "nats"))]
 mod backoff;
@@ -23,6 +23,9 @@ pub mod nats;
 pub mod settings;
 pub mod shutdown;
 pub mod store;
+pub mod terminal;
+#[cfg(feature = "test")]
+pub mod testing;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod url;

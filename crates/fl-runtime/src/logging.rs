@@ -61,6 +61,8 @@ where
     let filter = filter(&level)?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        // It would say so on standard error, and panic where nobody reads that any more.
+        .log_internal_errors(false)
         .with_target(false);
     Ok(match settings.json {
         true => lines.json().with_filter(filter).boxed(),

@@ -100,6 +100,43 @@ pub fn parse<T: DeserializeOwned>(text: &str, place: &str) -> Result<T, Settings
     build(text, place, BTreeMap::new())
 }
 
+/// Sets `key = value` lines of a TOML text, in the section that `(section, key)` names; the empty
+/// section is the top. None where the text has no such line.
+pub fn fill(text: &str, values: &[(&str, &str, &str)]) -> Option<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for (section, key, value) in values {
+        let mut within = "";
+        let headers: Vec<Option<String>> = lines.iter().map(|line| header(line)).collect();
+        let at = lines.iter().zip(&headers).position(|(line, header)| {
+            if let Some(header) = header {
+                within = header;
+            }
+            let assigned = line.split_once('=').map(|(key, _)| key.trim());
+            within == *section && assigned == Some(key)
+        })?;
+        lines[at] = format!("{key} = {}", quoted(value));
+    }
+    Some(lines.join("\n") + "\n")
+}
+
+fn header(line: &str) -> Option<String> {
+    let name = line.trim().strip_prefix('[')?.strip_suffix(']')?;
+    Some(name.to_owned())
+}
+
+/// A basic string of TOML.
+fn quoted(value: &str) -> String {
+    let mut text = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if c.is_control() => text.push_str(&format!("\\u{:04X}", c as u32)),
+            c => text.push(c),
+        }
+    }
+    text + "\""
+}
+
 /// A value that does not show in logs.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -141,6 +178,11 @@ fn build<T: DeserializeOwned>(
     place: &str,
     variables: BTreeMap<String, (String, String)>,
 ) -> Result<T, SettingsError> {
+    // What is wrong is said without the line itself: it may hold a password.
+    toml::from_str::<toml::Table>(text).map_err(|error| SettingsError::Syntax {
+        place: place.to_owned(),
+        why: syntax(text, &error),
+    })?;
     let overrides: Map<String, String> = variables
         .iter()
         .map(|(key, (_, value))| (key.clone(), value.clone()))
@@ -160,6 +202,16 @@ fn build<T: DeserializeOwned>(
     merged
         .try_deserialize()
         .map_err(|error| explain(error, where_set))
+}
+
+/// Line, column and message of an error in TOML.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(text.len(), |span| span.start);
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.lines().last().filter(|_| !before.ends_with('\n'));
+    let column = column.map_or(0, |start| start.chars().count()) + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 fn explain(error: ConfigError, where_set: impl Fn(&str) -> String) -> SettingsError {
@@ -315,7 +367,24 @@ mod tests {
             &[("broker.keep_alive_s", "soon")],
             &["FL_EDGE__BROKER__KEEP_ALIVE_S", "soon"],
         );
-        check("name = [", &[], &["edge.toml", "TOML"]);
+        check("name = [", &[], &["edge.toml", "TOML", "line 1, column 9"]);
+        check("name = 'e'\n[", &[], &["edge.toml", "TOML", "line 2"]);
+    }
+
+    #[test]
+    fn a_value_is_set_in_its_section_whatever_it_is() {
+        let text = "# name = 'x'\nname = 'a'\n\n[broker]\n# Where.\nurl = ''\nkeep_alive_s = 5\n";
+        let odd = "mqtt://a\"b\\c\u{1}";
+        let filled = fill(text, &[("broker", "url", odd), ("", "name", "b")]).unwrap();
+        let settings: Sample = parse(&filled, "f").unwrap();
+        assert_eq!(
+            (settings.name.as_str(), settings.broker.url.as_str()),
+            ("b", odd)
+        );
+        assert_eq!(settings.broker.keep_alive_s, 5);
+        assert!(filled.starts_with("# name = 'x'\n") && filled.contains("# Where."));
+        assert_eq!(fill(text, &[("broker", "nothing", "x")]), None);
+        assert_eq!(fill(text, &[("nothing", "url", "x")]), None);
     }
 
     #[test]
@@ -324,6 +393,27 @@ mod tests {
         let shown = format!("{settings:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(settings.broker.password.unwrap().expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_not_shown() {
+        for line in [
+            "password = \"hunter2",
+            "password = hunter2",
+            "password = 'hunter2\nurl = 'x'",
+            "password 'hunter2'",
+            "password = 'hunter2' 'hunter2'",
+            "password = \"\"\"hunter2",
+            "password = ['hunter2'",
+        ] {
+            let text = format!("name = 'e'\n[broker]\n{line}");
+            let error = parse::<Sample>(&text, "edge.toml").unwrap_err().to_string();
+            assert!(
+                error.contains("edge.toml") && error.contains("line 3"),
+                "{error}"
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

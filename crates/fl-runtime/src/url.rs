@@ -92,7 +92,7 @@ impl BusUrl {
             || self
                 .host
                 .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback())
+                .is_ok_and(|ip| ip.to_canonical().is_loopback())
     }
 }
 
@@ -245,6 +245,7 @@ mod tests {
         check("mqtt://localhost", true);
         check("mqtt://127.9.9.9", true);
         check("mqtt://[::1]", true);
+        check("mqtt://[::ffff:127.0.0.1]", true);
         check("mqtt://0.0.0.0", false);
         check("mqtt://fog", false);
     }

@@ -260,7 +260,7 @@ impl World {
             },
             metrics: TrainMetrics {
                 examples: weight,
-                loss: weight as i64,
+                loss: weight.into(),
                 magnitudes: encoded.magnitudes,
                 saturated: encoded.saturated,
             },
@@ -271,8 +271,8 @@ impl World {
         let examples = self.random.within(1, 9);
         Payload::Evaluation(EvaluationCounters {
             examples,
-            loss: examples as i64 * 3,
-            absolute_error: self.random.within(0, 99) as i64,
+            loss: i128::from(examples) * 3,
+            absolute_error: self.random.within(0, 99).into(),
             ..EvaluationCounters::default()
         })
     }

@@ -107,8 +107,8 @@ impl World {
                     tasks.push_front(RootTask::Down(region, DownMessage::Plan(plan.clone())));
                 }
             }
-            RootTask::Effect(RootEffect::FetchPartial(_, _, digest)) => {
-                if let Some(stored) = self.nats.partial(digest) {
+            RootTask::Effect(RootEffect::FetchPartial(_, _, signed)) => {
+                if let Some(stored) = self.nats.partial(signed.digest) {
                     let event = partial_event(stored);
                     let wait = self.random.within(DELAY_MS.0, DELAY_MS.1);
                     self.event_after(wait, life, Event::Root(root, event));
@@ -242,9 +242,12 @@ pub(crate) fn merge(input: &MergeInput, nats: &mut Nats) -> PhaseResult {
             PhaseResult::Train {
                 parameters: nats.put_parameters(step.parameters),
                 moments: Some(nats.put_moments(step.moments)),
-                grid: work
-                    .grid
-                    .adapted(&sum.magnitudes, &sum.saturated, &coordinates),
+                grid: work.grid.adapted(
+                    work.clip_norm,
+                    &sum.magnitudes,
+                    &sum.saturated,
+                    &coordinates,
+                ),
                 examples: sum.examples,
                 loss: sum.loss as f64 / sum.examples as f64,
             }

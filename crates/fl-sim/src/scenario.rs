@@ -125,6 +125,7 @@ impl Scenario {
         report_ms: 1_000,
         gather_ms: 500,
         retry_ms: 500,
+        retry_max_ms: 4_000,
     };
 
     /// A federation in which nothing goes wrong.

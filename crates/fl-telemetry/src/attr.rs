@@ -165,6 +165,8 @@ keys! {
     CHUNKS: Int = "fl.chunks";
     /// Chunks or messages sent again.
     RESENDS: Int = "fl.resends";
+    /// By how much the fog's clock is ahead of the device's, as the device measured it [ms].
+    CLOCK_OFFSET: Int = "clock.offset_ms";
     /// Training examples.
     EXAMPLES: Int = "fl.examples";
     /// Local epochs.

@@ -83,8 +83,9 @@ pub(crate) enum Sent {
 }
 
 impl Collector {
-    /// Checks the settings; opens nothing yet. Needs a tokio runtime.
-    pub(crate) fn new(settings: &OtlpSettings) -> Result<Self, ExportError> {
+    /// Checks the settings and reads the files that they name, relative ones from `home`; opens no
+    /// connection yet. Needs a tokio runtime.
+    pub(crate) fn new(settings: &OtlpSettings, home: &Path) -> Result<Self, ExportError> {
         let invalid = || ExportError::Endpoint {
             endpoint: settings.endpoint.clone(),
         };
@@ -101,7 +102,7 @@ impl Collector {
                 reason: chain(&error),
             };
             endpoint = endpoint
-                .tls_config(tls_config(settings)?)
+                .tls_config(tls_config(settings, home)?)
                 .map_err(refused)?;
         }
         Ok(Self {
@@ -147,7 +148,8 @@ fn headers(settings: &OtlpSettings) -> Result<MetadataMap, ExportError> {
     Ok(headers)
 }
 
-fn tls_config(settings: &OtlpSettings) -> Result<ClientTlsConfig, ExportError> {
+fn tls_config(settings: &OtlpSettings, home: &Path) -> Result<ClientTlsConfig, ExportError> {
+    let read = |path: &Path| read(&home.join(path));
     let config = match &settings.ca_file {
         Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
         None => ClientTlsConfig::new().with_native_roots(),

@@ -19,7 +19,7 @@ pub const PHASE_ATTRIBUTES_MAX: usize = 12;
 pub const PHASE_EVENTS_MAX: usize = 8;
 
 /// The attributes that a fog takes over from a device; all others are foreign and dropped.
-const DEVICE_ATTRIBUTES: [&str; 9] = [
+const DEVICE_ATTRIBUTES: [&str; 10] = [
     attr::BYTES.name(),
     attr::CHUNKS.name(),
     attr::RESENDS.name(),
@@ -29,6 +29,7 @@ const DEVICE_ATTRIBUTES: [&str; 9] = [
     attr::NORM.name(),
     attr::NORM_LIMIT.name(),
     attr::SLOW_REASON.name(),
+    attr::CLOCK_OFFSET.name(),
 ];
 /// The events that a fog takes over from a device.
 const DEVICE_EVENTS: [&str; 4] = [

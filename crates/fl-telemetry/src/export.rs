@@ -88,7 +88,7 @@ impl Exporter {
         metrics: Option<&Metrics>,
     ) -> Result<Self, ExportError> {
         let otlp = settings.otlp.as_ref();
-        let collector = otlp.map(Collector::new).transpose()?;
+        let collector = otlp.map(|otlp| Collector::new(otlp, home)).transpose()?;
         let file = if settings.file {
             Some(FileSink::open(home)?)
         } else {

@@ -14,7 +14,6 @@ mod collector;
 pub mod device;
 pub mod export;
 pub mod ids;
-pub mod merge;
 pub mod metrics;
 mod otlp;
 pub mod region;
@@ -31,13 +30,14 @@ pub mod span;
 #[cfg(feature = "receiver")]
 pub mod check;
 #[cfg(feature = "receiver")]
+pub mod jaeger;
+#[cfg(feature = "receiver")]
 pub mod receiver;
 
 pub use clock::{Interval, wall_us};
 pub use device::{DevicePhase, DeviceSpans, DeviceTrace, PhaseSpan};
 pub use export::{Exporter, OtlpSettings, TelemetrySettings};
 pub use ids::{RoundContext, SpanId, TraceId, TraceParent, Unit};
-pub use merge::merge_jsonl;
 pub use metrics::Metrics;
 pub use region::{RegionSummary, RegionTrace};
 pub use resource::{Identity, Resource, Service, SpanBatch};

@@ -36,7 +36,7 @@ pub struct OtlpSettings {
     /// How often metrics are sent [s].
     #[serde(default = "metrics_interval_s")]
     pub metrics_interval_s: u64,
-    /// Authorities to trust instead of the system's, PEM.
+    /// Authorities to trust instead of the system's, PEM; relative to the home, as the two below.
     pub ca_file: Option<PathBuf>,
     /// Client certificate, PEM; together with `key_file`.
     pub cert_file: Option<PathBuf>,

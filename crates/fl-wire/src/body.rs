@@ -110,7 +110,10 @@ bodies! {
     Welcome => Welcome, |_| Scope::default();
     Beat => Beat, |_| Scope::default();
     FogBeat => FogBeat, |beat| Scope::of_region(&beat.region);
-    Manifest => Manifest, |_| Scope::default();
+    Manifest => Manifest, |manifest| {
+        let phase = manifest.contribution_to.as_ref();
+        phase.map(Scope::of_round).unwrap_or_default()
+    };
     Want => Want, |_| Scope::default();
     Decline => Decline, |decline| Scope::of_round(&decline.key);
     SpanBatch => Spans, |batch| Scope::of_round(&batch.key);

@@ -1,6 +1,6 @@
 //! Objects in pieces that fit an MQTT message, checked one by one as they arrive.
 
-use fl_model::{Digest, ObjectRef, Reason};
+use fl_model::{Digest, ObjectRef, Reason, RoundKey};
 
 use crate::limits::{CHUNK_BYTES_MAX, CHUNKS_MAX, WANT_RANGES_MAX};
 use crate::messages::{Manifest, Want};
@@ -87,8 +87,19 @@ impl<'a> Chunker<'a> {
             object,
             chunk_bytes: CHUNK_BYTES_MAX as u32,
             chunks: bytes.chunks(CHUNK_BYTES_MAX).map(Digest::of).collect(),
+            contribution_to: None,
         };
         Ok(Self { bytes, manifest })
+    }
+
+    /// Cuts the signed bytes of a contribution to that phase.
+    ///
+    /// # Errors
+    /// As [`Chunker::new`].
+    pub fn of_contribution(bytes: &'a [u8], to: &RoundKey) -> Result<Self, ChunkError> {
+        let mut chunker = Self::new(bytes)?;
+        chunker.manifest.contribution_to = Some(to.clone());
+        Ok(chunker)
     }
 
     /// What goes first.

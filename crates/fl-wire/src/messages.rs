@@ -48,9 +48,9 @@ pub struct RoundSettled {
 pub struct Hello {
     /// Versions of the protocol that it speaks.
     pub versions: VersionRange,
-    /// Version of the agent, at most [`limits::VERSION_TEXT_BYTES_MAX`] bytes.
+    /// Version of the agent, at most [`limits::VERSION_TEXT_BYTES_MAX`] bytes without control characters.
     pub agent: String,
-    /// Version of the training runtime, at most [`limits::VERSION_TEXT_BYTES_MAX`] bytes.
+    /// Version of the training runtime, likewise.
     pub runtime: String,
     /// Contributions that are not settled yet, at most [`limits::OUTSTANDING_MAX`].
     pub outstanding: Vec<ContributionKey>,
@@ -129,6 +129,8 @@ pub struct Manifest {
     pub chunk_bytes: u32,
     /// SHA-256 of every chunk in order, at most [`limits::CHUNKS_MAX`].
     pub chunks: Vec<Digest>,
+    /// The phase that the object is a contribution to; none where it is no contribution.
+    pub contribution_to: Option<RoundKey>,
 }
 
 /// Which chunks of an object are missing.
@@ -148,7 +150,7 @@ pub struct Decline {
     pub key: RoundKey,
     /// Why.
     pub reason: Reason,
-    /// The same for people, at most [`limits::DETAIL_BYTES_MAX`] bytes.
+    /// The same for people, at most [`limits::DETAIL_BYTES_MAX`] bytes without control characters.
     pub detail: String,
 }
 

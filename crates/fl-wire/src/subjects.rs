@@ -121,6 +121,11 @@ pub fn down_filter(region: &RegionId) -> String {
     format!("fl.down.{region}.>")
 }
 
+/// A region's records of a job's phases.
+pub fn settled_filter(region: &RegionId, job: &JobId) -> String {
+    format!("fl.down.{region}.settled.{job}.>")
+}
+
 /// Every partial sum of a phase.
 pub fn partials_filter(key: &RoundKey) -> String {
     let RoundKey { job, round, phase } = key;

@@ -114,7 +114,7 @@ impl Evaluator {
             (Loss::SoftmaxCrossEntropy, Targets::Classes(targets)) => {
                 let predicted = logits
                     .chunks_exact(self.graph.logits_width)
-                    .map(likeliest)
+                    .map(|row| likeliest(row) as u32)
                     .collect();
                 let truth = targets.iter().map(|class| *class as usize);
                 evaluation.count_classes(self.graph.logits_width, truth, predicted);
@@ -225,13 +225,8 @@ impl Evaluation {
     }
 }
 
-/// Index of the largest logit; the lowest of equals.
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = index;
-        }
-    }
-    best as u32
+/// Index of the largest of a row's outputs; the lowest of equals.
+pub(crate) fn likeliest(row: &[f32]) -> usize {
+    let larger = |best: usize, next: usize| if row[next] > row[best] { next } else { best };
+    (1..row.len()).fold(0, larger)
 }

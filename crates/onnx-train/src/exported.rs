@@ -6,6 +6,7 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use crate::error::TrainError;
+use crate::evaluator::likeliest;
 use crate::examples::{Matrix, Targets};
 use crate::runtime::session;
 
@@ -158,14 +159,6 @@ fn regression(loss: Loss, distance: f64) -> f64 {
         }
         _ => distance * distance,
     }
-}
-
-/// Index of the largest; the lowest of equals.
-fn likeliest(row: &[f32]) -> usize {
-    (1..row.len()).fold(
-        0,
-        |best, next| if row[next] > row[best] { next } else { best },
-    )
 }
 
 fn unfit(outputs: usize, targets: usize) -> TrainError {

@@ -1,6 +1,6 @@
 //! What a model file says about its parameters, and trained ones back into it.
 
-use fl_model::{FeatureSpec, Loss, Normalization, TrainingSpec};
+use fl_model::{DataSpec, FeatureSpec, Loss, Normalization, TrainingSpec};
 use onnx_grad::{Differentiated, ForwardModel, InferenceModel, Limits, TrainingGraph};
 
 use crate::error::TrainError;
@@ -41,23 +41,32 @@ pub fn initial_parameters(model: &[u8]) -> Result<Vec<Vec<f32>>, TrainError> {
         .collect())
 }
 
-/// Whether a model can be trained as asked on these features; for the moment of submitting a job,
-/// so that nothing fails on a device later. Needs no runtime.
+/// Whether a model can be trained as asked on these features and this label; for the moment of
+/// submitting a job, so that nothing fails on a device later. Needs no runtime.
 ///
 /// # Errors
-/// What does not fit: operator, shape, loss, hyper-parameter or number of features.
-pub fn check_model(
-    model: &[u8],
-    spec: &TrainingSpec,
-    features: &FeatureSpec,
-) -> Result<(), TrainError> {
+/// What does not fit: operator, shape, loss, hyper-parameter, number of features or of outputs.
+pub fn check_model(model: &[u8], spec: &TrainingSpec, data: &DataSpec) -> Result<(), TrainError> {
     let model = parse(model)?;
     TrainingGraph::new(Differentiated::new(&model, spec.loss)?, spec)?;
-    let width = features.encoded_width();
+    let width = data.inputs.encoded_width();
     if model.input_dims() != [width as u64] {
         return Err(TrainError::Examples(format!(
             "the features encode to {width} columns, the model takes {:?}; change the job's features or the model",
             model.input_dims()
+        )));
+    }
+    let outputs = elements(&model.output_dims());
+    let (wanted, per) = match (spec.loss, data.label.classes()) {
+        (Loss::SoftmaxCrossEntropy, Some(classes)) => (classes, "one for each class"),
+        // The logit of the second class, or the number itself.
+        _ => (1, "one for an example"),
+    };
+    if outputs != wanted {
+        return Err(TrainError::Examples(format!(
+            "the model gives {outputs} outputs, the label {:?} takes {wanted}, {per}; change the job's label \
+             or the model",
+            data.label.column()
         )));
     }
     Ok(())
@@ -131,14 +140,15 @@ pub(crate) fn check_examples(
             if classes.len() != rows {
                 return fail(format!("{rows} rows have {} targets", classes.len()));
             }
+            // Without the class: what an error says may leave the device, what a row says may not.
             match classes
                 .iter()
-                .find(|class| !(0..width as i64).contains(class))
+                .all(|class| (0..width as i64).contains(class))
             {
-                Some(class) => fail(format!(
-                    "a target is class {class}, the model has {width} classes"
+                true => Ok(()),
+                false => fail(format!(
+                    "a target is none of the model's {width} classes: give the model an output for each class"
                 )),
-                None => Ok(()),
             }
         }
         (Loss::SoftmaxCrossEntropy, Targets::Values(_)) => {

@@ -9,9 +9,10 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use fl_model::Loss;
+use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, Split};
 use onnx_train::{
-    Evaluator, Examples, LocalTrainer, Matrix, Predictions, Targets, initial_parameters,
+    Evaluator, Examples, LocalTrainer, Matrix, Predictions, Targets, check_model,
+    initial_parameters,
 };
 use serde_json::Value;
 use support::{runtime, sgd};
@@ -229,4 +230,54 @@ fn every_vector_is_tested_and_every_operator_has_one() {
         });
         assert!(used, "no vector uses {operator}");
     }
+}
+
+#[test]
+fn a_model_is_compared_with_the_jobs_label_before_it_trains() {
+    let data = |label: Label| DataSpec {
+        inputs: FeatureSpec {
+            features: ["a", "b", "c"]
+                .map(|column| Feature::Numeric {
+                    column: column.to_owned(),
+                })
+                .to_vec(),
+            clip: 5.0,
+        },
+        label,
+        time_column: None,
+        split: Split::Tail { test_fraction: 0.5 },
+    };
+    let column = || "quality".to_owned();
+    let classes = |count: usize| Label::Class {
+        column: column(),
+        classes: (0..count).map(|class| class.to_string()).collect(),
+    };
+    let value = || Label::Value { column: column() };
+    let check = |name: &str, label: Label, fault: Option<[&str; 3]>| {
+        let case = load(name);
+        let checked = check_model(&case.model, &sgd(case.loss, 0.1), &data(label));
+        match (checked, fault) {
+            (Ok(()), None) => {}
+            (Err(error), Some(parts)) => {
+                let said = error.to_string();
+                assert!(
+                    parts.iter().all(|part| said.contains(part)),
+                    "{name}: {said}"
+                );
+            }
+            (checked, _) => panic!("{name}: {checked:?}"),
+        }
+    };
+    check("loss_softmax", classes(4), None);
+    let too_many = ["\"quality\"", "takes 3", "gives 4"];
+    check("loss_softmax", classes(3), Some(too_many));
+    let too_few = ["\"quality\"", "takes 5", "gives 4"];
+    check("loss_softmax", classes(5), Some(too_few));
+    let two = ["\"quality\"", "takes 1", "gives 2"];
+    check("loss_squared", value(), Some(two));
+    let above = Label::Above {
+        column: column(),
+        limit: 1.0,
+    };
+    check("loss_binary", above, None);
 }

@@ -13,14 +13,16 @@ pub(super) fn number(text: &str) -> Result<Option<f64>, String> {
     if is_missing(text) {
         return Ok(None);
     }
-    let number: f64 = text.parse().map_err(|_| {
-        "is not a number: write one with a point, or leave the cell empty where it is missing"
-            .to_owned()
-    })?;
-    if (number as f32).is_finite() {
-        return Ok(Some(number));
+    match text.parse::<f64>() {
+        Ok(number) if (number as f32).is_finite() => Ok(Some(number)),
+        Ok(number) if !number.is_nan() => {
+            Err("is too large for a 32-bit number: use another unit".to_owned())
+        }
+        _ => Err(
+            "is not a number: write one with a point, or leave the cell empty where it is missing"
+                .to_owned(),
+        ),
     }
-    Err("is too large for a 32-bit number: use another unit".to_owned())
 }
 
 /// The position of the cell in a list, or none where it is missing; or what is wrong with it.
@@ -83,6 +85,10 @@ mod tests {
         assert_eq!(number("-1.5e2"), Ok(Some(-150.0)));
         for bad in ["x", "1,5", "1 2", "inf", "1e300", "--"] {
             assert!(number(bad).is_err(), "{bad:?}");
+        }
+        for not_one in ["-nan", "+NaN", "1,5"] {
+            let problem = number(not_one).unwrap_err();
+            assert!(problem.contains("not a number"), "{not_one}: {problem}");
         }
     }
 

@@ -143,3 +143,48 @@ pub enum DataError {
         limit: u64,
     },
 }
+
+impl DataError {
+    /// The error for those who look from outside: where a message quotes the file, this one does not.
+    /// A file without a header shows its first row as the names of its columns.
+    pub fn told(&self) -> String {
+        match self {
+            DataError::Cell {
+                file,
+                line,
+                row,
+                column,
+                problem,
+                text: _,
+            } => format!("{file}, line {line} (row {row}), column {column:?}: the cell {problem}"),
+            DataError::MissingColumn {
+                file,
+                column,
+                used_for,
+                hint: _,
+            } => format!(
+                "{file} has no column {column:?}, which {used_for}: the agent's log says which it has"
+            ),
+            DataError::OneClass {
+                file,
+                rows: _,
+                class: _,
+                column,
+            } => format!(
+                "{file}: all training rows are of one class: take training rows in which {column:?} \
+                 varies, or another limit"
+            ),
+            DataError::Missing { .. }
+            | DataError::Read { .. }
+            | DataError::Gzip { .. }
+            | DataError::Empty { .. }
+            | DataError::NotUtf8 { .. }
+            | DataError::ColumnTwice { .. }
+            | DataError::Ragged { .. }
+            | DataError::NoRows { .. }
+            | DataError::NoPart { .. }
+            | DataError::Split { .. }
+            | DataError::TooLarge { .. } => self.to_string(),
+        }
+    }
+}

@@ -24,19 +24,7 @@ pub(super) struct Splitter {
 
 impl Splitter {
     pub(super) fn new(header: &Header, split: &Split) -> Result<Self, DataError> {
-        let problem = match split {
-            Split::Rows { train, test } => overlap(*train, *test),
-            Split::Tail { test_fraction } if !(*test_fraction > 0.0 && *test_fraction < 1.0) => {
-                Some(format!(
-                    "test_fraction is {test_fraction}: it must be between 0 and 1"
-                ))
-            }
-            Split::Column { train, test, .. } if train == test => Some(format!(
-                "train and test are both {train:?}: give them different values"
-            )),
-            _ => None,
-        };
-        if let Some(problem) = problem {
+        if let Some(problem) = split.problem() {
             let file = header.file.clone();
             return Err(DataError::Split { file, problem });
         }
@@ -121,15 +109,4 @@ fn rows_text((first, end): &(u64, Option<u64>)) -> String {
         Some(end) => format!("they are rows {first} to {}", end.saturating_sub(1)),
         None => format!("they are the rows from {first} on"),
     }
-}
-
-fn overlap(train: (u64, Option<u64>), test: (u64, Option<u64>)) -> Option<String> {
-    let end = |range: (u64, Option<u64>)| range.1.unwrap_or(u64::MAX);
-    let both = train.0.max(test.0)..end(train).min(end(test));
-    (!both.is_empty()).then(|| {
-        format!(
-            "row {} is both a training and a test row: let the ranges not overlap",
-            both.start
-        )
-    })
 }

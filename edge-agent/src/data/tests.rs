@@ -181,6 +181,28 @@ fn each_error_names_its_place_and_a_remedy() {
 }
 
 #[test]
+fn what_others_are_told_quotes_no_row() {
+    let spec = spec();
+    let check = |text: String, secret: &str, expected: &[&str]| {
+        let error = read(text.as_bytes(), &spec).unwrap_err();
+        assert!(error.to_string().contains(secret), "{error}");
+        let told = error.told();
+        assert!(!told.contains(secret), "{told}");
+        for part in [&["data file.csv"], expected].concat() {
+            assert!(told.contains(part), "{part:?} in {told}");
+        }
+    };
+    let place = ["line 2", "row 0", "\"temp\"", "not a number"];
+    check(GOOD.replace("1.5", "Jane Doe"), "Jane Doe", &place);
+    let listed = ["line 3", "\"wind\"", "N, S"];
+    check(GOOD.replace("11,,S", "11,,Jane Doe"), "Jane Doe", &listed);
+    let headless = "Jane Doe,9,1.5,N,a\n".to_owned();
+    check(headless, "Jane Doe", &["no column", "log"]);
+    let one_class = ["one class", "\"dust\"", "limit"];
+    check(GOOD.replace("11", "1"), "not above 10", &one_class);
+}
+
+#[test]
 fn what_is_not_text_is_told_by_its_line() {
     let in_header = GOOD.as_bytes().iter().copied().chain(*b"\n");
     let mut bytes: Vec<u8> = in_header.collect();

@@ -26,6 +26,9 @@ use residual::Residual;
 pub use state::Snapshot;
 use state::State;
 
+/// Name of the file with the epoch and the device's place in the job.
+pub const STATE_FILE: &str = "state.json";
+
 /// Why the ledger cannot be kept: the process cannot go on without it.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -87,13 +90,13 @@ impl Ledger {
     /// Opens the ledger in `folder`, and finishes what a crash interrupted.
     ///
     /// # Errors
-    /// Every [`LedgerError`]. A contribution whose file is damaged is dropped with a warning: its round
-    /// counts this device as absent.
+    /// Every [`LedgerError`]. A contribution whose file is damaged is set aside with a warning: its round
+    /// counts this device as absent. One that cannot be read just now is an error, and stays.
     pub fn open(folder: &Path, outbox_bytes_max: u64) -> Result<Self, LedgerError> {
         let outbox = Outbox::open(&folder.join("outbox"), outbox_bytes_max)?;
         let mut ledger = Self {
             outbox,
-            state: State::open(&folder.join("state.json"))?,
+            state: State::open(&folder.join(STATE_FILE))?,
             residual: Residual::open(&folder.join("residual"))?,
             pending: BTreeMap::new(),
         };
@@ -101,10 +104,8 @@ impl Ledger {
             match ledger.read(&name) {
                 Ok(Some(object)) => ledger.remember(&object),
                 Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!("a stored contribution is lost: {error}");
-                    ledger.outbox.remove(&name)?;
-                }
+                Err(error @ LedgerError::Store(StoreError::Io { .. })) => return Err(error),
+                Err(error) => ledger.set_aside(&name, &error)?,
             }
         }
         if let Some(key) = ledger.residual.absorbed().cloned() {
@@ -232,6 +233,17 @@ impl Ledger {
         let last = last.cloned();
         self.state.change(|state| state.set_last(last.as_ref()))?;
         self.drop_entry(key)
+    }
+
+    fn set_aside(&self, name: &str, why: &LedgerError) -> Result<(), LedgerError> {
+        if let Some(aside) = self.outbox.set_aside(name)? {
+            tracing::warn!(
+                "a stored contribution is not sent: {why}; it is now {}: its round goes on without this \
+                 device, unless the agent that wrote it is started again with the file under its old name",
+                aside.display()
+            );
+        }
+        Ok(())
     }
 
     fn read(&self, name: &str) -> Result<Option<PendingObject>, LedgerError> {

@@ -1,14 +1,13 @@
 //! What earlier updates did not bring to the federation: error feedback.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use fl_model::{Digest, JobId, Outcome, RoundKey};
-use fl_runtime::store::{Access, write_atomic};
+use fl_runtime::store::{Access, read_file, write_atomic};
 use fl_wire::{Encoded as _, PendingUpdate, ResidualObject};
 
 use super::LedgerError;
+use crate::work::add;
 
 /// The residual of the job that settled last; another job's is gone, for one job runs at a time.
 #[derive(Debug)]
@@ -23,14 +22,10 @@ impl Residual {
             path: path.to_owned(),
             why,
         };
-        let object = match fs::read(path) {
-            Ok(bytes) => {
-                let object = ResidualObject::decode(&bytes);
-                Some(object.map_err(|error| damaged(error.to_string()))?)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(damaged(error.to_string())),
-        };
+        let bytes = read_file(path)?;
+        let object = bytes.map(|bytes| ResidualObject::decode(&bytes));
+        let object = object.transpose();
+        let object = object.map_err(|error| damaged(error.to_string()))?;
         Ok(Self {
             path: path.to_owned(),
             object,
@@ -77,10 +72,8 @@ impl Residual {
                 }
             },
         };
-        for (to, other) in coordinates.iter_mut().zip(remains.iter().flatten()) {
-            to.iter_mut()
-                .zip(other)
-                .for_each(|(to, other)| *to += other);
+        if let Some(remains) = &remains {
+            add(&mut coordinates, remains);
         }
         let object = ResidualObject {
             job: key.job.clone(),
@@ -94,7 +87,7 @@ impl Residual {
             what: "the residual",
             source,
         })?;
-        write_atomic(&self.path, &bytes, Access::Umask)?;
+        write_atomic(&self.path, &bytes, Access::Owner)?;
         self.object = Some(object);
         Ok(())
     }

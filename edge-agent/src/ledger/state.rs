@@ -1,11 +1,9 @@
 //! The few facts of a device that are neither contribution nor residual.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use fl_model::{Digest, Epoch, JobId, Phase, RoundKey, RoundNumber};
-use fl_runtime::store::{Access, write_atomic};
+use fl_runtime::store::{Access, read_file, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use super::LedgerError;
@@ -84,10 +82,9 @@ impl State {
             path: path.to_owned(),
             why,
         };
-        let file: StateFile = match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => StateFile::default(),
-            Err(error) => return Err(damaged(error.to_string())),
+        let file: StateFile = match read_file(path)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?,
+            None => StateFile::default(),
         };
         let last = match &file.last {
             Some(place) => {

@@ -1,9 +1,17 @@
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+
 use fl_model::{GridWidth, Phase, Reason, RoundNumber};
+use rustix::process::{Uid, geteuid, getuid};
+use rustix::thread::set_thread_res_uid;
 use tempfile::TempDir;
 
 use super::*;
 
 const ROOM: u64 = 1 << 20;
+
+/// A user who owns nothing.
+const NOBODY: u32 = 65_534;
 
 fn job() -> JobId {
     JobId::new("air").unwrap()
@@ -84,6 +92,8 @@ fn the_residual_is_what_was_not_counted() {
     };
     settle(&mut ledger, 1, &[0.5, 0.3125], Outcome::Counted);
     assert_eq!(residual(&ledger).unwrap(), [0.0, 0.0625]);
+    let file = std::fs::metadata(folder.path().join("residual")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
     // The next update has the residual in it: excluded, all of it is still to come, once.
     settle(&mut ledger, 2, &[1.0, 0.0625], EXCLUDED);
     assert_eq!(residual(&ledger).unwrap(), [1.0, 0.0625]);
@@ -176,6 +186,8 @@ fn damage_is_named_and_a_damaged_contribution_does_not_stop_the_device() {
     let entry = folder.path().join("outbox").join(entry_name(&train(1)));
     std::fs::write(&entry, b"damaged").unwrap();
     assert_eq!(open(&folder).outstanding(), []);
+    let aside = entry.with_file_name(format!("{}.damaged", entry_name(&train(1))));
+    assert_eq!(std::fs::read(aside).unwrap(), b"damaged");
     for name in ["state.json", "residual"] {
         let path = folder.path().join(name);
         std::fs::write(&path, b"{\"epoch\"").unwrap();
@@ -183,6 +195,57 @@ fn damage_is_named_and_a_damaged_contribution_does_not_stop_the_device() {
         assert!(error.contains(name) && error.contains("damaged"), "{error}");
         std::fs::remove_file(&path).unwrap();
     }
+}
+
+/// What `work` gives where files may have forbidden it: root, which may read them all, becomes nobody.
+fn as_user<T: Send>(folder: &Path, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            if geteuid().is_root() {
+                let own = |path: &Path| chown(path, Some(NOBODY), None).unwrap();
+                for path in [folder, &folder.join("outbox")] {
+                    own(path);
+                    let entries = std::fs::read_dir(path).unwrap();
+                    entries.for_each(|entry| own(&entry.unwrap().path()));
+                }
+                // Of this thread only.
+                set_thread_res_uid(getuid(), Uid::from_raw(NOBODY), getuid()).unwrap();
+            }
+            work()
+        });
+        worker.join().unwrap()
+    })
+}
+
+#[test]
+fn what_cannot_be_read_just_now_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = open(&folder);
+    ledger.store(&train(1), b"signed".to_vec(), None).unwrap();
+    ledger.save_epoch(Epoch(1)).unwrap();
+    ledger
+        .store(&train(2), vec![1], Some(update(&[1.0])))
+        .unwrap();
+    ledger.forget(&train(2), EXCLUDED, None).unwrap();
+    drop(ledger);
+    for name in [
+        &format!("outbox/{}", entry_name(&train(1))),
+        "state.json",
+        "residual",
+    ] {
+        let path = folder.path().join(name);
+        let readable = std::fs::metadata(&path).unwrap().permissions();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+        let opened = as_user(folder.path(), || Ledger::open(folder.path(), ROOM));
+        let error = opened.unwrap_err().to_string();
+        let expected = [name, "cannot read", "own the file"];
+        assert!(expected.iter().all(|part| error.contains(part)), "{error}");
+        std::fs::set_permissions(&path, readable).unwrap();
+    }
+    let ledger = open(&folder);
+    assert_eq!(ledger.epoch(), Epoch(1));
+    assert_eq!(ledger.sealed(&train(1)).unwrap().unwrap(), b"signed");
+    assert_eq!(residual(&ledger).unwrap(), [1.0]);
 }
 
 #[test]

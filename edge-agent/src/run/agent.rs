@@ -2,6 +2,7 @@
 
 mod incoming;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -41,6 +42,8 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) timing: TimingSettings,
     pub(super) runtime: String,
+    /// What remembers the epoch, for whoever has to remove it.
+    pub(super) state_file: PathBuf,
 }
 
 pub(super) struct Agent {
@@ -199,8 +202,11 @@ impl Agent {
             EdgeEffect::Forget(key, outcome) => self.forget(&key, outcome),
             EdgeEffect::StalePlan(key, epoch) => {
                 tracing::warn!(
-                    "{}: its plan is of a root that was replaced: epoch {epoch} was seen",
-                    say::place(&key)
+                    "{}: its plan is not followed: it is of an older epoch than {epoch}, which this device has \
+                     seen. A root that was replaced still runs: stop it. Or the root has lost what NATS stored: \
+                     restore that; where it is gone for good, stop this agent and remove {}",
+                    say::place(&key),
+                    self.parts.state_file.display()
                 );
                 Ok(())
             }
@@ -290,8 +296,10 @@ impl Agent {
         let making = tokio::task::spawn_blocking(move || worker.perform(&task));
         tokio::spawn(async move {
             let done = making.await.unwrap_or_else(|broken| {
+                let told = "a fault of the agent, which its log explains".to_owned();
                 let detail = format!("a fault of this program, please report it: {broken}");
-                Done::Failed(key, Failure::new(Reason::ModelUnusable, detail))
+                let failure = Failure::in_private(Reason::ModelUnusable, detail, told);
+                Done::Failed(key, failure)
             });
             // Nobody listens when the process ends: what was stored is found at the next start.
             let _ = results.send(done).await;
@@ -332,7 +340,7 @@ impl Agent {
 
     fn decline(&mut self, key: &RoundKey, reason: Reason) {
         let explained = self.declined.as_ref().filter(|(of, _)| of == key);
-        let detail = explained.map_or_else(String::new, |(_, failure)| failure.detail.clone());
+        let detail = explained.map_or_else(String::new, |(_, failure)| failure.told.clone());
         let decline = Decline {
             key: key.clone(),
             reason,

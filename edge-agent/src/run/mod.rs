@@ -13,40 +13,34 @@ pub(crate) mod agent;
 pub(crate) mod door;
 mod downloads;
 pub(crate) mod identity;
+pub(crate) mod link;
 #[cfg(test)]
 pub(crate) mod sample;
 mod traces;
 mod uplink;
 mod worker;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use fl_runtime::clock::Clock;
 use fl_runtime::keys;
 use fl_runtime::mqtt::{MqttServer, open};
 use fl_runtime::shutdown::Shutdown;
-use fl_runtime::store::{HomeLock, ObjectCache, StoreError};
+use fl_runtime::store::{HomeLock, ObjectCache};
 use tokio::sync::mpsc;
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, STATE_FILE};
 use crate::settings::Home;
 use agent::{Agent, Parts};
 use downloads::Downloads;
 use identity::Identity;
+use link::Link;
 use uplink::Uplink;
 use worker::Worker;
 
 /// Results of work that may wait to be taken; there is one task at a time, and one that was cancelled.
 const RESULTS_MAX: usize = 8;
-
-/// How long the process before may take to end, in milliseconds.
-const LEAVE_HOME_MS: u64 = 5_000;
-
-/// Between two looks at whether it has.
-const RETRY_HOME: Duration = Duration::from_millis(100);
 
 /// Folder of fetched objects in a home.
 const OBJECTS_FOLDER: &str = "objects";
@@ -57,7 +51,7 @@ const OBJECTS_FOLDER: &str = "objects";
 /// What keeps the process from going on: settings, key, runtime, ledger. A broker that is away, data or
 /// a model that cannot be used do not: they are logged, and the fog hears of them.
 pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
-    let _lock = take_home(&home.folder).await?;
+    let _lock = HomeLock::take(&home.folder).await?;
     let key = keys::load(&home.key_file())?;
     onnx_train::init_runtime(home.onnxruntime().as_deref())?;
     let server = MqttServer::new(&home.settings.broker, &home.folder)?;
@@ -83,6 +77,7 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
         ledger.outstanding().len(),
         ledger.epoch()
     );
+    let link = Link::new(&home.folder);
     let (session, mut events) = open(server, identity.session_options());
     let (results, mut finished) = mpsc::channel(RESULTS_MAX);
     let ledger = Arc::new(Mutex::new(ledger));
@@ -97,6 +92,7 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
             home.split.clone(),
         )),
         runtime: runtime_text(&home),
+        state_file: home.folder.join(STATE_FILE),
         timing: settings.timing.clone(),
         root_key: home.root_key,
         identity,
@@ -108,7 +104,10 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
         let step = tokio::select! {
             () = shutdown.requested() => break Ok(()),
             event = events.next() => match event {
-                Some(event) => agent.on_session(event),
+                Some(event) => {
+                    link.tell(&event);
+                    agent.on_session(event)
+                }
                 None => break Ok(()),
             },
             Some(done) = finished.recv() => agent.on_done(done),
@@ -121,19 +120,6 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
     agent.cancel();
     session.close().await;
     result
-}
-
-/// Takes the home, once a process that is just ending has left it: a killed one may take a moment.
-async fn take_home(folder: &Path) -> Result<HomeLock, StoreError> {
-    let clock = Clock::start();
-    loop {
-        match HomeLock::acquire(folder) {
-            Err(StoreError::Locked { .. }) if clock.now_ms() < LEAVE_HOME_MS => {
-                tokio::time::sleep(RETRY_HOME).await;
-            }
-            taken => return taken,
-        }
-    }
 }
 
 /// What the fog shows of the runtime: the name of its library.

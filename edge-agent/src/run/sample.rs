@@ -33,6 +33,7 @@ pub(crate) fn plan(model: &[u8], parameters: &[u8]) -> RoundPlan {
         work: Work::Statistics,
         quorum: 1,
         contributions_max: 10,
+        region_contributions_max: 10,
         deadline_ms: 1_000,
         trace: TraceContext {
             trace_id: [1; 16],

@@ -17,6 +17,7 @@ const TRACES_MAX: usize = 8;
 #[derive(Default)]
 pub(crate) struct Traces {
     of: BTreeMap<RoundKey, Measured>,
+    clock_offset_ms: Option<i64>,
 }
 
 struct Measured {
@@ -25,6 +26,11 @@ struct Measured {
 }
 
 impl Traces {
+    /// The fog has told its time: its clock is that far ahead of this device's.
+    pub(crate) fn clock_offset(&mut self, ms: i64) {
+        self.clock_offset_ms = Some(ms);
+    }
+
     /// Begins to measure; none for a phase whose spans nobody shows.
     pub(crate) fn begin(&mut self, key: &RoundKey) -> Option<SharedTrace> {
         if key.phase == Phase::Evaluate {
@@ -59,6 +65,9 @@ impl Traces {
                 trace.begin(DevicePhase::Upload);
                 trace.attr(attr::BYTES, bytes);
                 trace.attr(attr::CHUNKS, chunks);
+                if let Some(ms) = self.clock_offset_ms {
+                    trace.attr(attr::CLOCK_OFFSET, ms);
+                }
             }
             _ => trace.event(attr::event::RETRY),
         }
@@ -141,6 +150,7 @@ mod tests {
     fn a_phase_is_measured_from_its_plan_to_its_receipt() {
         let mut traces = Traces::default();
         let train = key(1, Phase::Train);
+        traces.clock_offset(-3_600_000);
         let trace = traces.begin(&train).unwrap();
         lock(&trace).begin(DevicePhase::Download);
         lock(&trace).begin(DevicePhase::Train);
@@ -166,6 +176,7 @@ mod tests {
         };
         has("fl.bytes", AttributeValue::I64(5_200));
         has("fl.resends", AttributeValue::I64(1));
+        has("clock.offset_ms", AttributeValue::I64(-3_600_000));
         assert!(
             batch
                 .spans

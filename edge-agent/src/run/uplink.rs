@@ -117,7 +117,7 @@ async fn send(
             .publish(&topic, sealed.clone(), false, properties)
             .await;
     }
-    let chunker = match Chunker::new(sealed) {
+    let chunker = match Chunker::of_contribution(sealed, &transfer.key) {
         Ok(chunker) => chunker,
         Err(error) => {
             tracing::error!(
@@ -127,7 +127,10 @@ async fn send(
             return Ok(());
         }
     };
-    let about = About::default();
+    let about = About {
+        round: Some(&transfer.key),
+        ..About::default()
+    };
     let manifest = match identity.seal(chunker.manifest(), &about) {
         Ok(manifest) => manifest,
         Err(error) => {

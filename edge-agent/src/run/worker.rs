@@ -327,26 +327,29 @@ impl Worker {
                 data
             }
         };
-        self.note_snapshot(job, round, &data)?;
+        if let Err(failure) = self.note_snapshot(job, round, &data) {
+            bench.data = None;
+            return Err(failure);
+        }
         Ok(data)
     }
 
-    /// A restart in the middle of a round finds the data file as it is now, and says so.
+    /// A round is of the rows that it began with: after a restart in the middle of one, a data file that
+    /// has changed is declined until the next.
     fn note_snapshot(&self, job: &JobId, round: u32, data: &LocalData) -> Result<(), Failure> {
         let mut ledger = lock(&self.ledger);
         let now = Snapshot::new(job, round, &data.digest);
         match ledger.snapshot(job, round) {
             Some(before) if *before == now => Ok(()),
-            before => {
-                if before.is_some() {
-                    tracing::warn!(
-                        "{} has changed since round {round} began and this agent was started again: \
-                         the round goes on with the new rows",
-                        self.data_file.display()
-                    );
-                }
-                Ok(ledger.save_snapshot(now)?)
-            }
+            Some(_) => Err(Failure::new(
+                Reason::DataUnusable,
+                format!(
+                    "{} has changed since round {round} began and this agent was started again: it takes \
+                     part from the next round on; put the file back to take part in this one",
+                    self.data_file.display()
+                ),
+            )),
+            None => Ok(ledger.save_snapshot(now)?),
         }
     }
 }

@@ -11,23 +11,33 @@ use crate::data::DataError;
 pub struct Failure {
     /// What the fog, the trace and the metrics show.
     pub reason: Reason,
-    /// What happened and what to do.
+    /// What happened and what to do, for the device's own terminal: it may quote a cell.
     pub detail: String,
+    /// The same for those who look from outside, with nothing of the device's rows in it.
+    pub told: String,
 }
 
 impl Failure {
-    /// A failure with its explanation.
+    /// A failure whose explanation holds nothing of the device's rows.
     pub fn new(reason: Reason, detail: impl ToString) -> Self {
+        let detail = detail.to_string();
+        Self::in_private(reason, &detail, detail.clone())
+    }
+
+    /// A failure whose explanation stays on the device; `told` is what others read.
+    pub fn in_private(reason: Reason, detail: impl ToString, told: String) -> Self {
         Self {
             reason,
             detail: detail.to_string(),
+            told,
         }
     }
 }
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
-        Self::new(Reason::DataUnusable, error)
+        let told = error.told();
+        Self::in_private(Reason::DataUnusable, error, told)
     }
 }
 

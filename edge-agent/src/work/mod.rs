@@ -8,5 +8,6 @@ mod protect;
 mod workshop;
 
 pub use failure::Failure;
+pub(crate) use protect::add;
 pub use protect::{Protected, check_weight, protect};
 pub use workshop::{View, Workshop, counters, statistics, targets, training_seed};

@@ -4,6 +4,7 @@ use fl_model::{FixedPoint, Privacy, ProtectedUpdate, Reason, TrainMetrics, Train
 use onnx_train::LocalTraining;
 
 use super::Failure;
+use super::workshop::unsummable;
 
 /// An update as it leaves the device, and what the device keeps of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,9 +36,9 @@ pub fn protect(
     }
     let norm = clip(&mut coordinates, work.clip_norm);
     let encoded = work.grid.encode(&coordinates)?;
-    let loss = FixedPoint::loss(trained.loss * trained.examples as f64);
-    let loss = loss.ok_or_else(|| {
-        let detail = "the training loss is not finite: lower the learning rate";
+    let total = trained.loss * trained.examples as f64;
+    let loss = FixedPoint::loss(total).ok_or_else(|| {
+        let detail = unsummable("sum of losses", "training", total);
         Failure::new(Reason::Diverged, detail)
     })?;
     let Privacy::Off = work.privacy;
@@ -83,7 +84,8 @@ fn difference(new: &[Vec<f32>], base: &[Vec<f32>]) -> Vec<Vec<f32>> {
     new.iter().zip(base).map(tensor).collect()
 }
 
-fn add(to: &mut [Vec<f32>], other: &[Vec<f32>]) {
+/// Adds tensors of the same shapes, number by number.
+pub(crate) fn add(to: &mut [Vec<f32>], other: &[Vec<f32>]) {
     for (to, other) in to.iter_mut().zip(other) {
         to.iter_mut()
             .zip(other)

@@ -146,16 +146,26 @@ impl Workshop {
     }
 }
 
+/// Why a sum over rows is no figure that can be added up exactly.
+pub(super) fn unsummable(what: &str, rows: &str, value: f64) -> String {
+    if value.is_finite() {
+        return format!(
+            "the {what} over the {rows} rows is {value}, too large to be added up exactly: give the label in another unit, or lower the learning rate"
+        );
+    }
+    format!(
+        "the {what} over the {rows} rows is {value}: the model diverged, lower the learning rate"
+    )
+}
+
 /// An evaluation as integers.
 ///
 /// # Errors
-/// A [`Failure`] where a sum is not finite or leaves the range of 64 bits.
+/// A [`Failure`] where a sum is not finite or too large for [`FixedPoint::loss`].
 pub fn counters(evaluation: &Evaluation) -> Result<EvaluationCounters, Failure> {
     let fixed = |what: &str, value: f64| {
-        FixedPoint::loss(value).ok_or_else(|| {
-            let detail = format!("the {what} over the test rows is {value}: the model diverged");
-            Failure::new(Reason::Diverged, detail)
-        })
+        FixedPoint::loss(value)
+            .ok_or_else(|| Failure::new(Reason::Diverged, unsummable(what, "test", value)))
     };
     Ok(EvaluationCounters {
         examples: evaluation.examples,

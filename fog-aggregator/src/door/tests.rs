@@ -35,12 +35,16 @@ fn roster() -> Roster {
     Roster::read(&list, &root.verifying_key(), &region()).unwrap()
 }
 
-fn contribution() -> Vec<u8> {
-    let round = RoundKey {
+fn evaluation() -> RoundKey {
+    RoundKey {
         job: JobId::new("air").unwrap(),
         round: RoundNumber(3),
         phase: Phase::Evaluate,
-    };
+    }
+}
+
+fn contribution() -> Vec<u8> {
+    let round = evaluation();
     let header = Header::new(MessageKind::EvaluateContribution, &device())
         .in_region(&region())
         .in_round(&round);
@@ -55,11 +59,11 @@ fn contribution() -> Vec<u8> {
 }
 
 fn read(topic: &str, payload: &[u8]) -> Result<(DeviceId, Arrival), Box<Refusal>> {
-    let (region, roster) = (region(), roster());
+    let (region, roster, open) = (region(), roster(), evaluation());
     let door = Door {
         region: &region,
         roster: &roster,
-        contribution_bytes_max: Some(4_096),
+        open: Some((&open, 4_096)),
     };
     door.read(topic, payload)
 }

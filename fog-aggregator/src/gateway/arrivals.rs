@@ -66,7 +66,10 @@ impl Gateway {
         Door {
             region: &self.parts.me.region,
             roster: &self.roster,
-            contribution_bytes_max: self.current.as_ref().map(|c| c.contribution_bytes_max),
+            open: self.current.as_ref().map(|current| {
+                let bytes_max = current.contribution_bytes_max;
+                (&current.plan.key, bytes_max)
+            }),
         }
     }
 
@@ -79,7 +82,7 @@ impl Gateway {
             Arrival::Hello(hello) => self.on_hello(device, hello).await,
             Arrival::Beat(_) => self.step(FogEvent::Beat(device), Cause::Other).await,
             Arrival::Contribution(signed) => self.on_contribution(*signed).await,
-            Arrival::Manifest(manifest) => self.on_manifest(device, manifest).await,
+            Arrival::Manifest(key, manifest) => self.on_manifest(device, key, manifest).await,
             Arrival::Chunk(name) => self.on_chunk(device, name, payload).await,
             Arrival::Want(want) => {
                 self.step(FogEvent::Beat(device.clone()), Cause::Other)
@@ -197,23 +200,27 @@ impl Gateway {
         self.step(event, cause).await;
     }
 
-    async fn on_manifest(&mut self, device: DeviceId, manifest: Manifest) {
+    async fn on_manifest(&mut self, device: DeviceId, round: RoundKey, manifest: Manifest) {
         self.step(FogEvent::Beat(device.clone()), Cause::Other)
             .await;
-        let Some(current) = &self.current else {
-            return;
-        };
-        let bytes_max = current.contribution_bytes_max;
+        let digest = manifest.object.digest;
         let key = ContributionKey {
-            round: current.plan.key.clone(),
+            round,
             device: device.clone(),
         };
-        if self.round.admitted(&key) == Some(manifest.object.digest) {
-            // It is here: what was lost is only the receipt.
-            let event = FogEvent::Refused(key, Reason::Duplicate);
-            self.step(event, Cause::Other).await;
+        let open = self.current.as_ref();
+        let open = open.filter(|current| current.plan.key == key.round);
+        let bytes_max = open.map(|current| current.contribution_bytes_max);
+        let Some(bytes_max) = bytes_max.filter(|_| self.round.awaits(&key, digest)) else {
+            tracing::debug!(%device, "{device} announces {key}, whose bytes are not asked for");
+            let cause = Cause::Contribution {
+                device,
+                received_us: wall_us(),
+                digest,
+            };
+            self.step(FogEvent::Announced(key, digest), cause).await;
             return;
-        }
+        };
         match self.uploads.begin(&device, manifest, bytes_max) {
             Ok(Begun::New) => {}
             Ok(Begun::Resumed(want)) => {
@@ -332,19 +339,18 @@ impl Gateway {
             self.parts.metrics.refused(reason.as_str());
             return;
         };
-        let round = key.or_else(|| open.clone());
         let cause = Cause::Contribution {
             device: device.clone(),
             received_us: wall_us(),
             digest,
         };
-        match round {
-            // Only what the device itself has signed may cost it the round.
+        match key {
+            // Only what the device itself has signed, for that round, may cost it the round.
             Some(round) if signed && Some(&round) == open.as_ref() => {
                 let key = ContributionKey { round, device };
                 self.step(FogEvent::Refused(key, reason), cause).await;
             }
-            round => self.refuse_stranger(device, round, digest, reason),
+            key => self.refuse_stranger(device, key.or(open), digest, reason),
         }
     }
 

@@ -45,7 +45,10 @@ impl Gateway {
             FogEffect::Settle(record) => self.parts.disk.push(Job::Settle(record)).await,
             FogEffect::StalePlan(key, epoch) => tracing::warn!(
                 %key,
-                "the plan {key} is of a root that was replaced: epoch {epoch} is known here; it is not followed"
+                "the plan {key} is not followed: it is of an older epoch than {epoch}, which is known here. A root \
+                 that was replaced still runs: stop it. Or the root has lost what NATS stored: restore that; where \
+                 it is gone for good, stop this gateway and remove {}",
+                self.parts.stores.state_file().display()
             ),
         }
     }

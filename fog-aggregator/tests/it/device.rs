@@ -6,10 +6,14 @@ use fl_model::{
     Admission, Contribution, ContributionKey, DeviceId, Digest, EvaluationCounters,
     FeatureStatistics, Payload, Phase, ProtectedUpdate, RoundKey, TrainMetrics,
 };
-use fl_wire::topics::{Broadcast, Down, OFFLINE, ONLINE, Place, Topic, Up, device_subscriptions};
+use fl_runtime::testing::LIMIT;
+use fl_wire::limits::CHUNK_BYTES_MAX;
+use fl_wire::topics::{
+    Broadcast, ChunkName, Down, OFFLINE, ONLINE, Place, Topic, Up, device_subscriptions,
+};
 use fl_wire::{
-    Body, Envelope, Expected, Header, Hello, MessageKind, Receipt, SettledNotice, SigningKey,
-    VerifyingKey, VersionRange, Welcome, seal,
+    Body, Chunker, Envelope, Expected, Header, Hello, MessageKind, Receipt, SettledNotice,
+    SigningKey, VerifyingKey, VersionRange, Welcome, seal,
 };
 use rumqttc::{
     AsyncClient, Event, Incoming, IncomingPacketSizeLimit, LastWill, MqttOptions, PublishOptions,
@@ -18,7 +22,7 @@ use rumqttc::{
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::fog::{Fog, LIMIT};
+use crate::fog::Fog;
 use crate::root::{COORDINATES, region};
 
 /// Requests that the client holds.
@@ -192,6 +196,12 @@ impl Device {
         seal(&header, &contribution, by).unwrap()
     }
 
+    /// The manifest of a contribution to a phase, signed.
+    pub(crate) fn announcement(&self, key: &RoundKey, manifest: &fl_wire::Manifest) -> Vec<u8> {
+        let header = self.header(MessageKind::Manifest).in_round(key);
+        seal(&header, manifest, &self.key).unwrap()
+    }
+
     /// The next message that `take` takes; others are passed over.
     async fn next<T>(&mut self, what: &str, take: impl Fn(&Topic, &[u8]) -> Option<T>) -> T {
         let waiting = async {
@@ -273,6 +283,22 @@ impl Device {
             }
         }
         panic!("no receipt within {LIMIT:?}");
+    }
+
+    /// Sends a contribution once: in one message, or with its manifest and in chunks.
+    pub(crate) async fn send_whole(&self, key: &RoundKey, signed: &[u8]) {
+        if signed.len() <= CHUNK_BYTES_MAX {
+            return self.up(Up::Contribution, signed).await;
+        }
+        let chunker = Chunker::of_contribution(signed, key).unwrap();
+        let manifest = chunker.manifest();
+        self.up(Up::Manifest, &self.announcement(key, manifest))
+            .await;
+        let digest = manifest.object.digest;
+        for (number, chunk) in chunker.chunks() {
+            self.up(Up::Chunk(ChunkName { digest, number }), chunk)
+                .await;
+        }
     }
 
     /// Delivers an honest contribution, which must be admitted.

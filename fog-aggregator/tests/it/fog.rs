@@ -1,29 +1,20 @@
 //! The gateway as a child process.
 
-use std::fs::File;
-use std::future::Future;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 use fl_runtime::keys;
+use fl_runtime::testing::{Process, free_port};
 use fl_wire::SigningKey;
 use fog_aggregator::status::Status;
 use tempfile::TempDir;
 
-use crate::nats_server::free_port;
-
-/// How long anything may take before a test gives up.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// A gateway with its home; it ends with the value.
 pub(crate) struct Fog {
+    // First, so that it ends before its folder goes.
+    process: Process,
     folder: TempDir,
     pub(crate) port: u16,
-    child: Option<Child>,
 }
 
 /// The command under test.
@@ -36,24 +27,6 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 /// Its output.
 pub(crate) fn output(arguments: &[&str]) -> Output {
     command(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-/// Waits until `what` gives something.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(got) = ask().await {
-            return got;
-        }
-        assert!(
-            start.elapsed() < LIMIT,
-            "{what} did not happen within {LIMIT:?}"
-        );
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 impl Fog {
@@ -79,9 +52,9 @@ impl Fog {
         ]);
         assert!(made.status.success(), "{made:?}");
         let fog = Self {
+            process: Process::new(&folder.path().join("log")),
             folder,
             port,
-            child: None,
         };
         fog.set("telemetry", "file = false", "file = true");
         fog.set("rounds", "grace_ms = 5000", "grace_ms = 60000");
@@ -107,78 +80,29 @@ impl Fog {
 
     /// Runs it; its log goes on in the same file.
     pub(crate) fn start(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .unwrap();
-        let child = command(&["run", "--home", self.home().to_str().unwrap()])
-            .env("FL_EXIT_WITH_STDIN", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        self.child = Some(child.unwrap());
+        let home = self.home();
+        self.process
+            .start(command(&["run", "--home", home.to_str().unwrap()]));
     }
 
     /// As SIGKILL does it.
     pub(crate) fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        self.process.kill();
     }
 
     /// Closes its standard input and waits for its end.
-    pub(crate) async fn stop(&mut self) -> std::process::ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.flush().unwrap();
-        drop(stdin);
-        let start = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < LIMIT, "it does not end");
-            tokio::time::sleep(PAUSE).await;
-        }
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        self.process.stop().await
     }
 
     /// Waits for it to end by itself.
-    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        let start = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < LIMIT, "it does not end");
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.folder.path().join("log")
-    }
-
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.process.ended().await
     }
 
     /// Waits for a line that holds all of `parts`.
     pub(crate) async fn logged(&self, parts: &[&str]) {
-        let start = Instant::now();
-        loop {
-            let log = self.log();
-            if log
-                .lines()
-                .any(|line| parts.iter().all(|part| line.contains(part)))
-            {
-                return;
-            }
-            assert!(start.elapsed() < LIMIT, "no line with {parts:?} in\n{log}");
-            tokio::time::sleep(PAUSE).await;
-        }
+        self.process.logged(parts).await;
     }
 
     /// What `status --json` shows, when it runs.
@@ -221,17 +145,4 @@ fn spans(path: &Path) -> Vec<serde_json::Value> {
         }
     }
     spans
-}
-
-impl Drop for Fog {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if std::thread::panicking() {
-            eprintln!("--- log of the gateway\n{}", self.log());
-        }
-    }
 }

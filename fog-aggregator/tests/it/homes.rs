@@ -1,11 +1,11 @@
 //! `init`, `check`, `status`, `password`.
 
+use fl_runtime::testing::{JETSTREAM, NatsProcess, output_to_nobody, until};
 use std::io::Write as _;
 use std::process::Stdio;
 
 use crate::device::Device;
-use crate::fog::{Fog, command, output, until};
-use crate::nats_server::Server;
+use crate::fog::{Fog, command, output};
 use crate::root::{Root, root_key};
 
 fn text(bytes: &[u8]) -> String {
@@ -65,9 +65,38 @@ fn init_makes_a_home_once_and_says_what_to_do_next() {
     );
 }
 
+#[test]
+fn a_reader_who_goes_is_no_error() {
+    let fog = Fog::new(&root_key(), "nats://127.0.0.1:1");
+    let home = fog.home();
+    let home = home.to_str().unwrap();
+    // Its verdict stands in the status all the same.
+    let output = output_to_nobody(command(&["check", "--home", home]));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let other = format!("{home} too");
+    let key = fl_runtime::keys::public_hex(&root_key().verifying_key());
+    let init = command(&[
+        "init",
+        "--home",
+        &other,
+        "--name",
+        "fog-south",
+        "--region",
+        "south",
+        "--root-key",
+        &key,
+        "--nats",
+        "nats://h",
+    ]);
+    let output = output_to_nobody(init);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_gives_a_verdict_for_everything() {
-    let mut nats = Server::running();
+    let mut nats = NatsProcess::running(JETSTREAM);
     let mut fog = Fog::new(&root_key(), &nats.url());
     let check = |fog: &Fog| {
         let checked = output(&["check", "--home", fog.home().to_str().unwrap()]);
@@ -139,7 +168,7 @@ async fn check_gives_a_verdict_for_everything() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_shows_devices_and_says_when_nothing_runs() {
-    let nats = Server::running();
+    let nats = NatsProcess::running(JETSTREAM);
     let root = Root::new(nats.connect().await).await;
     let mut fog = Fog::new(&root_key(), &nats.url());
     let status = |fog: &Fog| output(&["status", "--home", fog.home().to_str().unwrap()]);

@@ -6,7 +6,6 @@ mod device;
 mod fog;
 mod homes;
 mod mosquitto;
-mod nats_server;
 mod refusals;
 mod restarts;
 mod root;

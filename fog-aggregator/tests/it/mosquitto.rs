@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use fl_model::{Outcome, Phase};
+use fl_runtime::testing::{JETSTREAM, NatsProcess, free_port};
 use fl_wire::topics::Broadcast;
 
 use crate::device::Device;
 use crate::fog::Fog;
-use crate::nats_server::{Server, free_port};
 use crate::root::{Root, key, root_key};
 
 const NEVER_MS: u32 = 600_000;
@@ -93,14 +93,14 @@ async fn a_region_speaks_over_mosquitto_and_outlives_its_kill() {
     let Some(binary) = find() else {
         return;
     };
-    let nats = Server::running();
+    let nats = NatsProcess::running(JETSTREAM);
     let root = Root::new(nats.connect().await).await;
     let mut fog = Fog::new(&root_key(), &nats.url());
     root.enrol(&fog, &["edge-01", "edge-02"]).await;
     fog.port = free_port();
-    fog.set("broker", "#[broker]", "[broker]");
+    fog.set("broker", "#: [broker]", "[broker]");
     let url = format!("url = \"mqtt://127.0.0.1:{}\"", fog.port);
-    fog.set("broker", "#url = \"mqtts://broker.example:8883\"", &url);
+    fog.set("broker", "#: url = \"mqtts://broker.example:8883\"", &url);
     let mut mosquitto = Mosquitto::new(fog.port);
     fog.start();
     fog.logged(&["mqtt broker at", "is away, retrying"]).await;

@@ -1,18 +1,18 @@
 //! Updates that are not taken: each with a reason in the log, the metrics, the trace and the receipt.
 
 use fl_model::{Admission, Phase, Reason};
+use fl_runtime::testing::{JETSTREAM, NatsProcess, until};
 use fl_wire::topics::{Broadcast, Topic, Up};
 use fl_wire::{MessageKind, SigningKey, seal};
 
 use crate::device::{Device, device_key, update};
-use crate::fog::{Fog, until};
-use crate::nats_server::Server;
+use crate::fog::Fog;
 use crate::root::{COORDINATES, Root, WEIGHT_MAX, key, region, root_key};
 
 const NEVER_MS: u32 = 600_000;
 
 struct Scene {
-    _nats: Server,
+    _nats: NatsProcess,
     root: Root,
     fog: Fog,
     honest: Device,
@@ -21,11 +21,7 @@ struct Scene {
 
 /// A train phase with two devices, one of which does not play by the rules.
 async fn scene() -> Scene {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["honest", "attacker"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["honest", "attacker"]).await;
     let mut honest = Device::connect(&fog, "honest").await;
     let attacker = Device::connect(&fog, "attacker").await;
     let train = key(2, Phase::Train);
@@ -105,7 +101,7 @@ async fn figures_that_are_not_finite() {
     // Infinity, cast to an integer: beyond what ±(2^31 − 1) can mean, and a loss beyond any sum.
     let mut wild = update(10, vec![i32::MIN; COORDINATES]);
     if let fl_model::Payload::Update { metrics, .. } = &mut wild {
-        metrics.loss = i64::MAX;
+        metrics.loss = i128::MAX;
     }
     let wild = scene.attacker.signed(&key(2, Phase::Train), wild);
     scene.check(&wild, Reason::NotFinite).await;

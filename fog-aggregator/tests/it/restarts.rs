@@ -3,23 +3,19 @@
 use std::collections::BTreeSet;
 
 use fl_model::{Outcome, Phase, Sum};
+use fl_runtime::testing::{JETSTREAM, NatsProcess, until};
 use fl_telemetry::{RoundContext, Unit};
-use fl_wire::topics::Broadcast;
+use fl_wire::topics::{Broadcast, Up};
 
 use crate::device::Device;
-use crate::fog::{Fog, until};
-use crate::nats_server::Server;
+use crate::fog::Fog;
 use crate::root::{Root, key, root_key};
 
 const NEVER_MS: u32 = 600_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_killed_mid_round_goes_on_with_what_it_has_receipted() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01", "edge-02"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let two = Device::connect(&fog, "edge-02").await;
     let train = key(1, Phase::Train);
@@ -95,11 +91,7 @@ async fn a_gateway_killed_mid_round_goes_on_with_what_it_has_receipted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_killed_with_a_partial_in_its_outbox_sends_it_once() {
-    let mut nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01"]).await;
-    fog.start();
+    let (mut nats, root, mut fog) = enrolled(&["edge-01"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let train = key(1, Phase::Train);
     root.open(&train, NEVER_MS).await;
@@ -129,11 +121,7 @@ async fn a_gateway_killed_with_a_partial_in_its_outbox_sends_it_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_away_in_the_middle_of_a_round_loses_nothing() {
-    let mut nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01", "edge-02"]).await;
-    fog.start();
+    let (mut nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let mut two = Device::connect(&fog, "edge-02").await;
     let train = key(1, Phase::Train);
@@ -160,11 +148,7 @@ async fn nats_away_in_the_middle_of_a_round_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_snapshot_is_set_aside_and_devices_send_again() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01", "edge-02"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let train = key(1, Phase::Train);
     root.open(&train, NEVER_MS).await;
@@ -182,4 +166,25 @@ async fn a_damaged_snapshot_is_set_aside_and_devices_send_again() {
     let mut two = Device::connect(&fog, "edge-02").await;
     two.contribute(&train).await;
     assert_eq!(root.partial(&train, &fog).await.0.contributors.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_disk_takes_nothing_can_be_ended() {
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let mut one = Device::connect(&fog, "edge-01").await;
+    // A folder that is not empty cannot be replaced by a file.
+    let in_the_way = fog.home().join("snapshot");
+    std::fs::create_dir_all(in_the_way.join("something")).unwrap();
+    let train = key(1, Phase::Train);
+    root.open(&train, NEVER_MS).await;
+    one.broadcast(Broadcast::Plan(train.job.clone())).await;
+    let signed = one.contribution(&train);
+    one.up(Up::Contribution, &signed).await;
+    fog.logged(&["trying again until it works"]).await;
+    assert!(fog.stop().await.success());
+
+    std::fs::remove_dir_all(&in_the_way).unwrap();
+    fog.start();
+    let mut one = Device::connect(&fog, "edge-01").await;
+    one.contribute(&train).await;
 }

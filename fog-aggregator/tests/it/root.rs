@@ -8,6 +8,7 @@ use fl_model::{
     RoundOutcome, RoundPlan, Split, TraceContext, TrainWork, TrainingSpec, Weighting, Work,
 };
 use fl_runtime::nats::{Nats, Stream, StreamLimits};
+use fl_runtime::testing::{JETSTREAM, NatsProcess, until};
 use fl_telemetry::{RoundContext, Unit};
 use fl_wire::subjects::{ONLY_SHARD, Subject};
 use fl_wire::{
@@ -16,7 +17,7 @@ use fl_wire::{
 };
 
 use crate::device::device_key;
-use crate::fog::{Fog, until};
+use crate::fog::Fog;
 
 /// Coordinates of the only tensor.
 pub(crate) const COORDINATES: usize = 4;
@@ -44,6 +45,16 @@ pub(crate) struct Root {
     pub(crate) nats: Nats,
     key: SigningKey,
     coordinates: usize,
+}
+
+/// A bus, a root, and a running gateway whose devices the root has enrolled.
+pub(crate) async fn enrolled(devices: &[&str]) -> (NatsProcess, Root, Fog) {
+    let nats = NatsProcess::running(JETSTREAM);
+    let root = Root::new(nats.connect().await).await;
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    root.enrol(&fog, devices).await;
+    fog.start();
+    (nats, root, fog)
 }
 
 impl Root {
@@ -132,6 +143,7 @@ impl Root {
             work: work(key.phase),
             quorum: 1,
             contributions_max: 10,
+            region_contributions_max: 10,
             deadline_ms,
             trace: TraceContext {
                 trace_id: *context.trace.as_bytes(),
@@ -201,6 +213,21 @@ impl Root {
             .await
             .unwrap()
             .len()
+    }
+
+    /// Leaves what no fog has signed where the region's partial belongs; returns its sequence.
+    pub(crate) async fn intrude(&self, key: &RoundKey) -> u64 {
+        let subject = Subject::Partial(key.clone(), region(), ONLY_SHARD).to_string();
+        let bytes = Bytes::from_static(b"no partial");
+        let appended = self.nats.append(Stream::Partials, &subject, bytes, 0, None);
+        appended.await.unwrap()
+    }
+
+    /// Takes that away again.
+    pub(crate) async fn evict(&self, key: &RoundKey, sequence: u64) {
+        let subject = Subject::Partial(key.clone(), region(), ONLY_SHARD).to_string();
+        let purged = self.nats.purge(Stream::Partials, &subject, Some(sequence));
+        assert_eq!(purged.await.unwrap(), 1);
     }
 
     /// Records a phase as merged.

@@ -1,6 +1,7 @@
 //! Whole phases: plan, objects, contributions, partial, record.
 
 use fl_model::{Outcome, Phase, Reason, RoundOutcome, Sum};
+use fl_runtime::testing::{JETSTREAM, NatsProcess, until};
 use fl_telemetry::{RoundContext, Unit};
 use fl_wire::topics::{Broadcast, ChunkName, Up};
 use fl_wire::{
@@ -9,8 +10,7 @@ use fl_wire::{
 };
 
 use crate::device::{Device, update};
-use crate::fog::{Fog, until};
-use crate::nats_server::Server;
+use crate::fog::Fog;
 use crate::root::{Root, key, root_key};
 
 /// A deadline that no test waits for.
@@ -18,11 +18,7 @@ const NEVER_MS: u32 = 600_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phase_goes_from_plan_to_record() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01", "edge-02"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let mut two = Device::connect(&fog, "edge-02").await;
     let train = key(1, Phase::Train);
@@ -112,11 +108,7 @@ async fn object(device: &mut Device, fog: &Fog, digest: fl_model::Digest) -> Vec
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_waited_for_who_is_gone_or_says_no() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01", "edge-02", "edge-03"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02", "edge-03"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let two = Device::connect(&fog, "edge-02").await;
     let three = Device::connect(&fog, "edge-03").await;
@@ -150,12 +142,23 @@ async fn nobody_is_waited_for_who_is_gone_or_says_no() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partial_whose_place_is_taken_gets_it_once_it_is_free() {
+    let (nats, root, mut fog) = enrolled(&["edge-01"]).await;
+    let mut one = Device::connect(&fog, "edge-01").await;
+    let train = key(1, Phase::Train);
+    let intruder = root.intrude(&train).await;
+    root.open(&train, NEVER_MS).await;
+    one.contribute(&train).await;
+    fog.logged(&["is not in the stream yet", "holds another"])
+        .await;
+    root.evict(&train, intruder).await;
+    let (partial, _) = root.partial(&train, &fog).await;
+    assert_eq!(partial.contributors, [one.name.clone()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deadline_closes_without_the_silent() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01", "edge-02"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let mut two = Device::connect(&fog, "edge-02").await;
     let evaluate = key(1, Phase::Evaluate);
@@ -170,24 +173,18 @@ async fn the_deadline_closes_without_the_silent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_contribution_comes_in_chunks_and_a_large_partial_goes_as_an_object() {
-    const COORDINATES: usize = 200_000;
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await)
-        .await
-        .with_coordinates(COORDINATES);
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01"]).await;
+    let root = root.with_coordinates(MANY);
     let mut device = Device::connect(&fog, "edge-01").await;
     let train = key(1, Phase::Train);
     root.open(&train, NEVER_MS).await;
     device.broadcast(Broadcast::Plan(train.job.clone())).await;
 
-    let signed = device.signed(&train, update(3, vec![5; COORDINATES]));
-    let chunker = Chunker::new(&signed).unwrap();
+    let signed = device.signed(&train, update(3, vec![5; MANY]));
+    let chunker = Chunker::of_contribution(&signed, &train).unwrap();
     let (manifest, digest) = (chunker.manifest(), chunker.manifest().object.digest);
     assert!(manifest.chunks.len() > 2);
-    let announced = seal(&device.header(MessageKind::Manifest), manifest, &device.key).unwrap();
+    let announced = device.announcement(&train, manifest);
     device.up(Up::Manifest, &announced).await;
     device
         .up(
@@ -219,16 +216,12 @@ async fn a_large_contribution_comes_in_chunks_and_a_large_partial_goes_as_an_obj
     let Sum::Update(sum) = partial.sum else {
         panic!("{:?}", partial.contributors);
     };
-    assert!(sum.wq[0].iter().all(|&wq| wq == 15) && sum.wq[0].len() == COORDINATES);
+    assert!(sum.wq[0].iter().all(|&wq| wq == 15) && sum.wq[0].len() == MANY);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_late_asks_for_what_was_broadcast() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01", "edge-02"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let evaluate = key(1, Phase::Evaluate);
     let plan = root.open(&evaluate, NEVER_MS).await;
@@ -262,11 +255,7 @@ async fn who_comes_late_asks_for_what_was_broadcast() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_ends_lets_its_devices_go() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01", "edge-02"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let _two = Device::connect(&fog, "edge-02").await;
     let train = key(3, Phase::Train);
@@ -285,11 +274,7 @@ async fn a_job_that_ends_lets_its_devices_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_devices_own_spans_are_told_inside_its_row() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01"]).await;
     let mut device = Device::connect(&fog, "edge-01").await;
     let train = key(1, Phase::Train);
     root.open(&train, NEVER_MS).await;
@@ -301,6 +286,7 @@ async fn a_devices_own_spans_are_told_inside_its_row() {
         end_us: 3_000_500,
         attributes: vec![
             ("fl.examples".into(), AttributeValue::I64(10)),
+            ("clock.offset_ms".into(), AttributeValue::I64(-7_654_321)),
             ("fl.job".into(), AttributeValue::Text("forged".into())),
         ],
         error: None,
@@ -342,8 +328,76 @@ async fn a_devices_own_spans_are_told_inside_its_row() {
     );
     let attributes = train_span["attributes"].to_string();
     assert!(
-        attributes.contains("fl.examples") && !attributes.contains("forged"),
+        attributes.contains("fl.examples")
+            && attributes.contains("clock.offset_ms")
+            && attributes.contains("-7654321")
+            && !attributes.contains("forged"),
         "{attributes}"
     );
     assert!(!fog.spans().iter().any(|span| span["name"] == "round 1"));
+}
+
+/// Coordinates with which a train contribution is larger than any evaluation.
+const SEVERAL: usize = 2_000;
+
+/// With which it comes in chunks.
+const MANY: usize = 200_000;
+
+/// Trains a round with two devices and one tensor of that many coordinates, and opens its evaluation.
+/// Gives the first device's train contribution, which was counted.
+async fn evaluating(coordinates: usize) -> (NatsProcess, Root, Fog, [Device; 2], Vec<u8>) {
+    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let root = root.with_coordinates(coordinates);
+    let mut one = Device::connect(&fog, "edge-01").await;
+    let mut two = Device::connect(&fog, "edge-02").await;
+    let train = key(1, Phase::Train);
+    root.open(&train, NEVER_MS).await;
+    one.broadcast(Broadcast::Plan(train.job.clone())).await;
+    let signed = one.signed(&train, update(10, vec![i32::MAX; coordinates]));
+    one.send_whole(&train, &signed).await;
+    let receipt = one.receipt().await;
+    assert_eq!(receipt.admission, fl_model::Admission::Admitted);
+    two.cut();
+    let (_, digest) = root.partial(&train, &fog).await;
+    root.settle(&train, Some(digest)).await;
+    assert_eq!(one.settled().await.outcome, Outcome::Counted);
+    two = Device::connect(&fog, "edge-02").await;
+    root.open(&key(1, Phase::Evaluate), NEVER_MS).await;
+    fog.logged(&["following air/1/evaluate"]).await;
+    (nats, root, fog, [one, two], signed)
+}
+
+/// Sends what was counted once more while the evaluation is open, as a device does whose receipt was
+/// lost: it learns how it ended, and may still take part in the evaluation.
+async fn check_resent(coordinates: usize) {
+    let (_nats, root, fog, [mut one, mut two], signed) = evaluating(coordinates).await;
+    let (train, evaluate) = (key(1, Phase::Train), key(1, Phase::Evaluate));
+    let counted = [(
+        one.contribution_key(&train),
+        Answer::Settled(Outcome::Counted),
+    )];
+    one.send_whole(&train, &signed).await;
+    assert_eq!(until_answered(&mut one, 1).await, counted);
+    one.contribute(&evaluate).await;
+    two.contribute(&evaluate).await;
+    let (partial, digest) = root.partial(&evaluate, &fog).await;
+    assert_eq!(partial.contributors.len(), 2);
+    root.settle(&evaluate, Some(digest)).await;
+    root.end_job().await;
+    let over = || async { fog.status().filter(|status| status.round.is_none()) };
+    until("the round to be over", over).await;
+    one.send_whole(&train, &signed).await;
+    assert_eq!(until_answered(&mut one, 1).await, counted);
+    let metrics = fog.metrics().await;
+    assert!(!metrics.contains("reason=\"oversized\""), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_counted_and_comes_again_in_the_evaluation_is_settled() {
+    check_resent(SEVERAL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_in_chunks_does_not_cost_the_evaluation() {
+    check_resent(MANY).await;
 }

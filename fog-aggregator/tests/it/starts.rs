@@ -3,12 +3,12 @@
 use std::net::TcpListener;
 
 use fl_model::{Phase, Role};
+use fl_runtime::testing::{JETSTREAM, NatsProcess, free_port, until};
 use fl_wire::SigningKey;
 use fl_wire::topics::Broadcast;
 
 use crate::device::Device;
-use crate::fog::{Fog, output, until};
-use crate::nats_server::{Server, free_port};
+use crate::fog::{Fog, output};
 use crate::root::{Root, key, root_key};
 
 const NEVER_MS: u32 = 600_000;
@@ -76,7 +76,7 @@ async fn wrong_settings_and_keys_end_it_by_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_away_at_the_start_is_waited_for() {
-    let mut nats = Server::new();
+    let mut nats = NatsProcess::new(JETSTREAM);
     let mut fog = Fog::new(&root_key(), &nats.url());
     fog.start();
     fog.logged(&["nats at", "is away, retrying"]).await;
@@ -107,7 +107,7 @@ async fn one_home_has_one_gateway() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_root_signed_is_not_followed() {
-    let nats = Server::running();
+    let nats = NatsProcess::running(JETSTREAM);
     let root = Root::new(nats.connect().await).await;
     let mut fog = Fog::new(&root_key(), &nats.url());
     let forger = Root::new(nats.connect().await).await.forging();
@@ -132,7 +132,7 @@ async fn what_another_root_signed_is_not_followed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_outside_of_the_roster_says_how_to_enrol_it() {
-    let nats = Server::running();
+    let nats = NatsProcess::running(JETSTREAM);
     let root = Root::new(nats.connect().await).await;
     let mut fog = Fog::new(&root_key(), &nats.url());
     let other = SigningKey::from_bytes(&[3; 32]).verifying_key();
@@ -157,11 +157,7 @@ async fn a_gateway_outside_of_the_roster_says_how_to_enrol_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_whose_sums_could_overflow_is_not_followed() {
-    let nats = Server::running();
-    let root = Root::new(nats.connect().await).await;
-    let mut fog = Fog::new(&root_key(), &nats.url());
-    root.enrol(&fog, &["edge-01"]).await;
-    fog.start();
+    let (nats, root, mut fog) = enrolled(&["edge-01"]).await;
     let train = key(1, Phase::Train);
     let mut plan = root.plan(&train, NEVER_MS).await;
     plan.contributions_max = u32::MAX;
@@ -176,20 +172,42 @@ async fn a_plan_whose_sums_could_overflow_is_not_followed() {
     let follows = || async { fog.status().filter(|status| status.epoch == 5) };
     until("the newer root to be followed", follows).await;
     root.open(&key(2, Phase::Train), NEVER_MS).await;
-    fog.logged(&["air/2/train", "replaced", "epoch 5"]).await;
+    fog.logged(&["air/2/train", "older epoch than 5", "state.json"])
+        .await;
 }
 
 #[tokio::test]
 async fn a_broker_elsewhere_is_waited_for() {
-    let nats = Server::running();
+    let nats = NatsProcess::running(JETSTREAM);
     let root = Root::new(nats.connect().await).await;
     let mut fog = Fog::new(&root_key(), &nats.url());
     root.enrol(&fog, &[]).await;
-    fog.set("broker", "#[broker]", "[broker]");
+    fog.set("broker", "#: [broker]", "[broker]");
     let url = format!("url = \"mqtt://127.0.0.1:{}\"", free_port());
-    fog.set("broker", "#url = \"mqtts://broker.example:8883\"", &url);
+    fog.set("broker", "#: url = \"mqtts://broker.example:8883\"", &url);
     fog.start();
     fog.logged(&["mqtt broker at", "is away, retrying"]).await;
     let status = until("the status", || async { fog.status() }).await;
     assert!(!status.broker.connected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_without_a_bus_is_not_healthy() {
+    let mut nats = NatsProcess::running(JETSTREAM);
+    let mut fog = Fog::new(&root_key(), &nats.url());
+    let home = fog.home();
+    let asked = || output(&["health", "--home", home.to_str().unwrap()]);
+    let said = |stream: &[u8]| String::from_utf8_lossy(stream).into_owned();
+    assert!(!asked().status.success(), "nothing runs yet");
+    fog.start();
+    let well = || async { asked().status.success().then_some(()) };
+    until("the gateway to be healthy", well).await;
+    nats.kill();
+    let ill = || async { Some(asked()).filter(|asked| !asked.status.success()) };
+    let ill = until("the gateway to notice", ill).await;
+    let said = said(&ill.stderr);
+    assert!(said.contains("nats is away"), "{said}");
+    nats.start();
+    until("the gateway to be healthy again", well).await;
+    assert!(fog.stop().await.success());
 }

@@ -1,25 +1,26 @@
 //! What a job's rounds came to, one after the other.
 
+use fl_view::RoundView;
+
 use super::display::RoundLine;
 use super::summary::{Bytes, Missing};
-use super::watch::{Absence, RoundReport};
 
 /// The rounds of a job so far.
 #[derive(Debug, Clone, Default)]
 pub struct Course {
-    rounds: Vec<RoundReport>,
+    rounds: Vec<RoundView>,
 }
 
 impl Course {
     /// Takes in a finished round of a federation of `devices`, and gives its line.
-    pub fn add(&mut self, round: RoundReport, devices: usize) -> RoundLine {
+    pub fn add(&mut self, round: RoundView, devices: u32) -> RoundLine {
         let line = line(&round, devices);
         self.rounds.push(round);
         line
     }
 
     /// Rounds so far, statistics and those without quorum included.
-    pub fn rounds(&self) -> &[RoundReport] {
+    pub fn rounds(&self) -> &[RoundView] {
         &self.rounds
     }
 
@@ -50,11 +51,11 @@ impl Course {
 
     /// Who did not count in which round, and why.
     pub fn missing(&self) -> Vec<Missing> {
-        let of = |round: &RoundReport| {
+        let of = |round: &RoundView| {
             let number = round.round;
-            let missing = |absence: &Absence| Missing {
+            let missing = |absence: &fl_view::Missing| Missing {
                 round: number,
-                device: who(absence),
+                device: absence.who(),
                 reason: absence.reason.clone(),
             };
             round.missing.iter().map(missing).collect::<Vec<_>>()
@@ -63,7 +64,7 @@ impl Course {
     }
 }
 
-fn line(round: &RoundReport, devices: usize) -> RoundLine {
+fn line(round: &RoundView, devices: u32) -> RoundLine {
     let mut remarks = Vec::new();
     if round.outcome != "merged" {
         remarks.push("too few devices: the model stays as it was".to_owned());
@@ -87,16 +88,9 @@ fn line(round: &RoundReport, devices: usize) -> RoundLine {
         missing: round
             .missing
             .iter()
-            .map(|absence| (who(absence), absence.reason.clone()))
+            .map(|absence| (absence.who(), absence.reason.clone()))
             .collect(),
         remark: (!remarks.is_empty()).then(|| remarks.join("; ")),
-    }
-}
-
-fn who(absence: &Absence) -> String {
-    match &absence.device {
-        Some(device) => device.clone(),
-        None => format!("all of {}", absence.region),
     }
 }
 
@@ -106,11 +100,12 @@ mod tests {
 
     #[test]
     fn rounds_add_up() {
-        let round = |round: u32, phase: &str, outcome: &str| RoundReport {
+        let round = |round: u32, phase: &str, outcome: &str| RoundView {
             round,
             phase: phase.to_owned(),
             outcome: outcome.to_owned(),
             participants: 2,
+            expected: 3,
             train_loss: Some(0.5),
             loss: None,
             accuracy: None,
@@ -132,7 +127,7 @@ mod tests {
         );
         let mut late = round(2, "train", "no_quorum");
         late.failovers = 1;
-        late.missing = vec![Absence {
+        late.missing = vec![fl_view::Missing {
             device: None,
             region: "north".to_owned(),
             reason: "silent".to_owned(),

@@ -21,9 +21,9 @@ pub struct RoundLine {
     /// Its number.
     pub round: u32,
     /// Devices whose contribution counts.
-    pub participants: usize,
+    pub participants: u32,
     /// Devices of the federation.
-    pub expected: usize,
+    pub expected: u32,
     /// The new model's mean loss, when it was evaluated.
     pub loss: Option<f64>,
     /// The new model's accuracy, when it was evaluated; of a job that predicts numbers, its mean

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use toml_edit::Value;
 
-use super::places::Region;
+use super::places::{Region, devices_of};
 use super::programs::{Programs, command_line, set_in_file};
 use super::results::Results;
 use crate::processes::{Fleet, Interrupt, Spec, free_port};
@@ -35,6 +35,8 @@ pub struct Federation {
     results: Results,
     regions: Vec<Region>,
     nats_port: u16,
+    /// Lines of the bus's settings besides its address and its store.
+    nats_settings: String,
     /// Its processes.
     pub fleet: Fleet,
 }
@@ -62,6 +64,7 @@ impl Federation {
         let federation = Self {
             fleet: Fleet::new(results.logs())?.interrupted_by(interrupt),
             nats_port: free_port()?,
+            nats_settings: String::new(),
             programs,
             results,
             regions,
@@ -86,8 +89,8 @@ impl Federation {
     }
 
     /// How many devices it has.
-    pub fn devices(&self) -> usize {
-        self.regions.iter().map(|region| region.devices.len()).sum()
+    pub fn devices(&self) -> u32 {
+        devices_of(&self.regions)
     }
 
     /// The home of the process `name`.
@@ -230,9 +233,10 @@ impl Federation {
         let text = format!(
             "# JetStream acknowledges a message only when it is on disk.\n\
              listen: \"127.0.0.1:{}\"\nserver_name: demo\n\
-             jetstream {{\n  store_dir: {:?}\n  sync_interval: always\n}}\n",
+             jetstream {{\n  store_dir: {:?}\n  sync_interval: always\n}}\n{}",
             self.nats_port,
             store.display().to_string(),
+            self.nats_settings,
         );
         fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
         let server = self.programs.nats_server();
@@ -248,6 +252,11 @@ impl Federation {
 
     fn nats_config(&self) -> PathBuf {
         self.results.folder().join("nats-server.conf")
+    }
+
+    /// Adds lines to the bus's settings, such as its certificate and its users; before the start.
+    pub fn add_nats_settings(&mut self, lines: &str) {
+        self.nats_settings.push_str(lines);
     }
 
     /// The bus's address.

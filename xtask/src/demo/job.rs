@@ -20,7 +20,7 @@ pub struct Job {
     /// Training rounds.
     pub rounds: u32,
     /// Contributions that a round needs.
-    pub quorum: usize,
+    pub quorum: u32,
     /// The seed of everything random.
     pub seed: u64,
 }
@@ -63,8 +63,7 @@ impl Job {
             name: text("job", "a name")?,
             model: text("model", "the name of an ONNX model")?,
             rounds: count("rounds")?,
-            // On every platform that runs this, a usize holds a u32.
-            quorum: count("quorum")? as usize,
+            quorum: count("quorum")?,
             seed,
             source,
             document,
@@ -93,7 +92,7 @@ impl Job {
 
     /// Needs this many contributions instead.
     pub fn set_quorum(&mut self, quorum: u32) {
-        self.quorum = quorum as usize;
+        self.quorum = quorum;
         self.put("quorum", i64::from(quorum));
     }
 
@@ -135,7 +134,7 @@ impl Job {
     }
 
     /// Refuses a federation in which no round could reach its quorum.
-    pub fn check_devices(&self, devices: usize) -> Result<()> {
+    pub fn check_devices(&self, devices: u32) -> Result<()> {
         if self.quorum > devices {
             bail!(
                 "{} wants a quorum of {} and the data has {devices} devices: lower quorum",
@@ -242,7 +241,10 @@ mod tests {
         ] {
             let job = Job::load(&root.join(format!("config/jobs/{job}.toml"))).unwrap();
             let regions = super::super::discover(&root.join("data").join(data)).unwrap();
-            let devices = regions.iter().map(|region| region.devices.len()).sum();
+            let devices = regions
+                .iter()
+                .map(|region| region.devices.len() as u32)
+                .sum();
             job.check_devices(devices).unwrap();
             job.find_model(&root, None).unwrap();
             assert!(job.tells_classes());

@@ -32,4 +32,4 @@ pub use summary::{
     WorstDevice,
 };
 pub use traces::{Merged, merge_traces};
-pub use watch::{Absence, JobEvent, RoundReport, Watch};
+pub use watch::{News, Watch};

@@ -61,6 +61,15 @@ pub fn discover(data: &Path) -> Result<Vec<Region>> {
     Ok(regions)
 }
 
+/// How many devices the regions have.
+pub(super) fn devices_of(regions: &[Region]) -> u32 {
+    // More than DEVICES_MAX are refused.
+    regions
+        .iter()
+        .map(|region| region.devices.len() as u32)
+        .sum()
+}
+
 fn region(name: &str, folder: &Path) -> Result<Region> {
     let id = RegionId::new(name).with_context(|| format!("rename {}", folder.display()))?;
     let mut devices = Vec::new();

@@ -88,12 +88,7 @@ pub fn command_line(program: &Path, arguments: &[impl AsRef<OsStr>]) -> String {
 }
 
 fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    fl_model::shell_word(&word.to_string_lossy())
 }
 
 /// Sets keys in a settings file and keeps its comments. A key is `section.key`, or deeper.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use fl_view::JobEvent;
 
 use super::arguments::{DemoArguments, default_data, default_job};
 use super::baselines::Baselines;
@@ -13,12 +14,12 @@ use super::course::Course;
 use super::display::{Progress, print_closing};
 use super::federation::{CLOUD_ROOT, Federation, agent_name, fog_name};
 use super::job::Job;
-use super::places::{Region, discover};
+use super::places::{Region, devices_of, discover};
 use super::programs::Programs;
 use super::results::Results;
 use super::summary::{Alone, Federated, Pooled, Score, Summary};
 use super::traces::merge_traces;
-use super::watch::{JobEvent, Watch};
+use super::watch::{News, Watch};
 use crate::digest::sha256_of_file;
 use crate::processes::{Failure, Interrupt};
 use crate::{fetch, workspace};
@@ -75,7 +76,7 @@ fn asked(root: &Path, arguments: &DemoArguments) -> Result<(Job, PathBuf, Vec<Re
     let model = job.find_model(root, arguments.model.as_deref())?;
     let data = arguments.data.clone().unwrap_or_else(|| default_data(root));
     let regions = discover(&data)?;
-    job.check_devices(regions.iter().map(|region| region.devices.len()).sum())?;
+    job.check_devices(devices_of(&regions))?;
     Ok((job, model, regions))
 }
 
@@ -172,7 +173,7 @@ impl Demo<'_> {
         for (device, why) in &unable {
             self.progress.say(&format!("{device} cannot train: {why}"));
         }
-        if alone.len() < self.job.quorum.max(1) {
+        if alone.len() < self.job.quorum as usize {
             bail!(
                 "{} of {} devices can train and the job's quorum is {}: see above what keeps the others",
                 alone.len(),
@@ -206,18 +207,18 @@ impl Demo<'_> {
         loop {
             self.look_after_processes()?;
             match watch.next(LOOK_AGAIN)? {
-                Some(JobEvent::Done(round)) => {
+                Some(News::Told(JobEvent::Done(round))) => {
                     let line = course.add(*round, self.federation.devices());
                     self.progress.round(&line, course.trained());
                 }
-                Some(JobEvent::Ended { how }) => {
+                Some(News::Told(JobEvent::Ended { how })) => {
                     if course.trained() == 0 {
                         bail!("the job was {how} before its first round was merged");
                     }
                     return Ok(course);
                 }
-                Some(event) => {
-                    if let Some(what) = doing(&event) {
+                Some(news) => {
+                    if let Some(what) = doing(&news) {
                         self.progress.doing(&what);
                     }
                 }
@@ -337,8 +338,12 @@ fn ended_from_outside(failure: &Failure) -> Option<String> {
     }
 }
 
-/// What stands behind the bar after an event.
-fn doing(event: &JobEvent) -> Option<String> {
+/// What stands behind the bar after such news.
+fn doing(news: &News) -> Option<String> {
+    let event = match news {
+        News::Told(event) => event,
+        News::Away { why } => return Some(format!("the root is away: {why}")),
+    };
     match event {
         JobEvent::Opened { round, phase } => Some(format!("round {round}: {phase}")),
         JobEvent::Accepted {
@@ -352,7 +357,6 @@ fn doing(event: &JobEvent) -> Option<String> {
         JobEvent::Waiting { online, quorum } => Some(format!(
             "waiting for devices: {online} of the {quorum} that a round needs"
         )),
-        JobEvent::Away { why } => Some(format!("the root is away: {why}")),
-        JobEvent::Done(_) | JobEvent::Ended { .. } | JobEvent::Unknown => None,
+        JobEvent::Done(_) | JobEvent::Ended { .. } => None,
     }
 }

@@ -3,6 +3,7 @@
 
 mod images;
 mod isolation;
+mod leftovers;
 mod project;
 
 use std::path::Path;
@@ -10,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde::Deserialize;
+use fl_view::{JobView, RoundView};
 
 use self::project::{Engine, Project};
-use crate::demo::{Job, RoundReport, default_job};
+use crate::demo::{Job, default_job};
 use crate::processes::Interrupt;
 
 /// How long images may take to be built: a release build of everything on a slow machine.
@@ -87,7 +88,8 @@ pub fn run(root: &Path, arguments: &DockerArguments) -> Result<()> {
     job.set_quorum(u32::try_from(devices).context("too many devices")?);
 
     images::ensure(&engine, &root.join("docker"))?;
-    let project = Project::new(engine, root, &arguments.profile)?;
+    let project = Project::new(engine, root, &arguments.profile, arguments.keep)?;
+    project.clear_abandoned()?;
     println!("building the images; the first time compiles everything");
     let build: Vec<&str> = ["build"].into_iter().chain(BUILT).collect();
     project.run(&build, BUILD_BOUND)?;
@@ -134,17 +136,9 @@ fn federation(project: &Project, job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// What `job show --json` says of a job.
-#[derive(Debug, Deserialize)]
-struct JobState {
-    state: String,
-    rounds_done: u32,
-    history: Vec<RoundReport>,
-}
-
 /// Refuses a job that did not merge every round with every device in it.
 fn check_job(shown: &str, job: &Job) -> Result<()> {
-    let state: JobState = serde_json::from_str(shown)
+    let state: JobView = serde_json::from_str(shown)
         .with_context(|| format!("cloud-root job show printed something unexpected: {shown}"))?;
     ensure!(
         state.state == "finished" && state.rounds_done == job.rounds,
@@ -154,7 +148,7 @@ fn check_job(shown: &str, job: &Job) -> Result<()> {
         state.rounds_done,
         job.rounds
     );
-    let trained: Vec<&RoundReport> = state.history.iter().filter(|r| r.trained()).collect();
+    let trained: Vec<&RoundView> = state.history.iter().filter(|r| r.trained()).collect();
     ensure!(
         trained.len() == job.rounds as usize
             && trained.iter().all(|round| round.participants == job.quorum),
@@ -186,6 +180,7 @@ mod tests {
         };
         let expected = stages("cloud-root.Dockerfile");
         assert!(expected.contains("cargo build"));
+        assert!(expected.contains("find . -path ./target -prune -o"));
         for name in ["fog-aggregator", "edge-agent", "enrol"] {
             assert_eq!(stages(&format!("{name}.Dockerfile")), expected, "{name}");
         }
@@ -252,7 +247,8 @@ mod tests {
         };
         let check = |state: &str, done: u32, history: &str, expected: bool| {
             let shown = format!(
-                r#"{{"state":"{state}","rounds_done":{done},"history":[{history}],"job":"x"}}"#
+                r#"{{"job":"x","model":"m","state":"{state}","rounds_done":{done},"rounds":1,"quorum":4,
+                "parameters":"ab","history":[{history}]}}"#
             );
             assert_eq!(check_job(&shown, &job).is_ok(), expected, "{shown}");
         };

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, bail, ensure};
 
+use super::leftovers::{self, PROJECT_LABEL};
+use crate::guard;
 use crate::processes::{Interrupt, free_port, run_to_end};
 
 /// How often a child and the user's wish to end are looked at.
@@ -21,12 +23,11 @@ const STOP_S: &str = "10";
 const SWEEPS_MAX: usize = 3;
 /// The older compose must be at least this, for conditions of `depends_on`.
 const OLD_COMPOSE_MIN: (u32, u32) = (1, 29);
-/// By which compose marks what belongs to a project, and to a service in it.
-const PROJECT_LABEL: &str = "label=com.docker.compose.project=";
-const SERVICE_LABEL: &str = "label=com.docker.compose.service=";
+/// By which compose marks what belongs to a service of a project.
+const SERVICE_LABEL: &str = "com.docker.compose.service";
 
 /// A container engine with compose in either form.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Engine {
     compose: &'static [&'static str],
     interrupt: Interrupt,
@@ -83,9 +84,9 @@ impl Engine {
         self.not_interrupted()?;
         let shown = command.join(" ");
         // The guard ends the command when its standard input closes: here, or by our death.
-        let mut child = Command::new(std::env::current_exe().context("cannot tell our own path")?)
-            .args(["guard", "--"])
-            .args(command)
+        let (program, arguments) = command.split_first().context("no command to run")?;
+        let mut child = guard::guarded(program)
+            .args(arguments)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .spawn()
@@ -139,15 +140,16 @@ pub(super) struct Project {
 }
 
 impl Project {
-    /// A name and a port for Jaeger's pages that nobody uses; nothing is started.
-    pub(super) fn new(engine: Engine, root: &Path, profile: &str) -> Result<Self> {
+    /// A name and a port for Jaeger's pages that nobody uses; nothing is started. One that is to be
+    /// `kept` when we have ended is named so that no later run clears it away.
+    pub(super) fn new(engine: Engine, root: &Path, profile: &str, kept: bool) -> Result<Self> {
         let environment = vec![
             ("TRIBUTARY_PROFILE", profile.to_owned()),
             ("TRIBUTARY_JAEGER_PORT", free_port()?.to_string()),
         ];
         Ok(Self {
             engine,
-            name: format!("tributary-{}", std::process::id()),
+            name: leftovers::project_name(kept),
             file: root.join("docker/compose.yaml"),
             environment,
         })
@@ -197,8 +199,8 @@ impl Project {
 
     /// The container of a service.
     pub(super) fn container(&self, service: &str) -> Result<String> {
-        let project = format!("{PROJECT_LABEL}{}", self.name);
-        let service_label = format!("{SERVICE_LABEL}{service}");
+        let project = format!("label={PROJECT_LABEL}={}", self.name);
+        let service_label = format!("label={SERVICE_LABEL}={service}");
         let printed = run_to_end(
             Command::new("docker")
                 .args(["ps", "--quiet", "--filter", &project])
@@ -295,6 +297,25 @@ impl Project {
         )
     }
 
+    /// Takes down what runs that were killed have left, so that this one does not share the machine with
+    /// them.
+    ///
+    /// # Errors
+    /// Names what is left.
+    pub(super) fn clear_abandoned(&self) -> Result<()> {
+        for name in leftovers::abandoned()? {
+            println!("taking down {name}, which a killed run has left");
+            let left = Self {
+                name,
+                engine: self.engine.clone(),
+                file: self.file.clone(),
+                environment: self.environment.clone(),
+            };
+            left.take_down()?;
+        }
+        Ok(())
+    }
+
     /// Removes containers, networks and volumes; they are gone when this returns well.
     ///
     /// # Errors
@@ -306,30 +327,12 @@ impl Project {
             let mut command = self.compose_command(&down)?;
             // Ctrl-C at the terminal is not for the sweeping.
             run_to_end(command.process_group(0))?;
-            left = self.leftovers()?;
+            left = leftovers::of(&self.name)?;
             if left.is_empty() {
                 return Ok(());
             }
         }
         bail!("of project {} there is left: {left}", self.name)
-    }
-
-    fn leftovers(&self) -> Result<String> {
-        let filter = format!("{PROJECT_LABEL}{}", self.name);
-        let lists: [(&str, &[&str]); 3] = [
-            ("containers", &["ps", "--all", "--quiet"]),
-            ("networks", &["network", "ls", "--quiet"]),
-            ("volumes", &["volume", "ls", "--quiet"]),
-        ];
-        let mut left = Vec::new();
-        for (what, list) in lists {
-            let mut command = Command::new("docker");
-            let printed = run_to_end(command.args(list).args(["--filter", &filter]))?;
-            if !printed.trim().is_empty() {
-                left.push(format!("{what} {}", printed.trim().replace('\n', " ")));
-            }
-        }
-        Ok(left.join(", "))
     }
 }
 

@@ -120,8 +120,8 @@ fn fetched(root: &Path, pin: &Pin) -> Result<PathBuf> {
     })
     .with_context(|| {
         format!(
-            "cannot fetch {}; if this machine cannot, bring one and set {}",
-            pin.name, pin.variable
+            "cannot fetch {} {}; if this machine cannot, bring that one and set {} to its file",
+            pin.name, pin.version, pin.variable
         )
     })
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::layers::is_rust;
 use super::source::{code_only, without_tests};
+use super::test_modules::TestModules;
 use super::{Finding, TextFile};
 
 /// A longer file is asking to be two.
@@ -80,13 +81,13 @@ pub(super) fn top_level(paths: &[PathBuf]) -> Vec<Finding> {
         .collect()
 }
 
-pub(super) fn in_file(file: &TextFile) -> Vec<Finding> {
+pub(super) fn in_file(file: &TextFile, tests: &TestModules) -> Vec<Finding> {
     let mut findings = Vec::new();
     let generated = file.path.to_string_lossy().contains(GENERATED);
     if is_rust(&file.path) && !generated {
         findings.extend(length(file));
         findings.extend(leftovers(file));
-        if !is_for_tests(&file.path) {
+        if !is_for_tests(&file.path) && !tests.hold(&file.path) {
             findings.extend(unexplained_panics(file));
         }
     }
@@ -147,10 +148,10 @@ fn unexplained_panics(file: &TextFile) -> Vec<Finding> {
     findings
 }
 
-/// Tests, in a folder or a file of their own, may panic.
+/// Folders of tests, which may panic.
 fn is_for_tests(path: &Path) -> bool {
     let has = |name: &str| path.iter().any(|part| part == name);
-    has("tests") || has("benches") || has("tests.rs")
+    has("tests") || has("benches")
 }
 
 fn machine_paths(file: &TextFile) -> Vec<Finding> {

@@ -28,13 +28,14 @@ pub(super) enum Layer {
 }
 
 /// Every crate of the workspace and its layer. A crate that is missing here is a finding.
-const LAYERS: [(&str, Layer); 17] = [
+const LAYERS: [(&str, Layer); 18] = [
     ("fl-model", Layer::Model),
     ("fl-wire", Layer::Parts),
     ("fl-aggregate", Layer::Parts),
     ("fl-privacy", Layer::Parts),
     ("fl-ledger", Layer::Parts),
     ("onnx-grad", Layer::Parts),
+    ("fl-view", Layer::Parts),
     ("fl-round", Layer::Machines),
     ("onnx-train", Layer::World),
     ("fl-telemetry", Layer::World),

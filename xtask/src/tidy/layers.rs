@@ -1,10 +1,10 @@
 //! The inner layers' source names no runtime, socket, file, environment or clock.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::imports::{Graph, Member};
 use super::source::{code_only, named_paths, without_tests};
+use super::test_modules::TestModules;
 use super::{Finding, TextFile};
 
 /// Paths that the inner layers must not name, and what to do instead.
@@ -26,31 +26,26 @@ const OUTSIDE: [(&str, &str); 12] = [
     ("Instant::now", "time comes in as an argument"),
 ];
 
-pub(super) fn findings(files: &[TextFile], graph: &Graph) -> Vec<Finding> {
+pub(super) fn findings(files: &[TextFile], tests: &TestModules, graph: &Graph) -> Vec<Finding> {
     let inner = graph
         .members
         .iter()
         .filter(|member| member.layer.is_some_and(|layer| layer.is_inner()));
-    inner.flat_map(|member| in_member(member, files)).collect()
+    inner
+        .flat_map(|member| in_member(member, files, tests))
+        .collect()
 }
 
-fn in_member(member: &Member, files: &[TextFile]) -> Vec<Finding> {
+fn in_member(member: &Member, files: &[TextFile], tests: &TestModules) -> Vec<Finding> {
     let source = member.folder.join("src");
-    let own: Vec<&TextFile> = files
+    files
         .iter()
         .filter(|file| file.path.starts_with(&source) && is_rust(&file.path))
-        .collect();
-    let mut stripped = Vec::new();
-    let mut test_files = BTreeSet::new();
-    for file in own {
-        let (code, modules) = without_tests(&code_only(&file.text));
-        test_files.extend(modules.iter().map(|name| module_stem(&file.path, name)));
-        stripped.push((file.path.as_path(), code));
-    }
-    stripped
-        .iter()
-        .filter(|(path, _)| !lies_in(path, &test_files))
-        .flat_map(|(path, code)| in_code(&member.name, path, code))
+        .filter(|file| !tests.hold(&file.path))
+        .flat_map(|file| {
+            let (code, _) = without_tests(&code_only(&file.text));
+            in_code(&member.name, &file.path, &code)
+        })
         .collect()
 }
 
@@ -76,21 +71,4 @@ fn names(path: &str, outside: &str) -> bool {
 
 pub(super) fn is_rust(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "rs")
-}
-
-/// Where the module `name`, declared in `file`, lies: the path of its file without extension,
-/// which is its folder's too.
-fn module_stem(file: &Path, name: &str) -> PathBuf {
-    let folder = file.parent().unwrap_or(Path::new(""));
-    let stem = file.file_stem().unwrap_or_default();
-    if ["lib", "main", "mod"].iter().any(|root| stem == *root) {
-        folder.join(name)
-    } else {
-        folder.join(stem).join(name)
-    }
-}
-
-fn lies_in(path: &Path, stems: &BTreeSet<PathBuf>) -> bool {
-    let own = path.with_extension("");
-    stems.iter().any(|stem| own.starts_with(stem))
 }

@@ -5,6 +5,7 @@ mod habits;
 mod imports;
 mod layers;
 mod source;
+mod test_modules;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+
+use self::test_modules::TestModules;
 
 /// Larger files are data and are not read.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
@@ -60,10 +63,11 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = BTreeSet::new();
     findings.extend(graph.findings());
     findings.extend(habits::top_level(&paths));
+    let tests = TestModules::of(&files);
     for file in &files {
-        findings.extend(habits::in_file(file));
+        findings.extend(habits::in_file(file, &tests));
     }
-    findings.extend(layers::findings(&files, &graph));
+    findings.extend(layers::findings(&files, &tests, &graph));
     Ok(findings.into_iter().collect())
 }
 

@@ -81,7 +81,11 @@ fn test_modules_in_files_of_their_own_are_free() {
         &[
             (
                 "crates/fl-model/src/lib.rs",
-                "mod part;\n#[cfg(test)]\nmod tests;\n",
+                "mod part;\n#[cfg(test)]\nmod samples;\n#[cfg(test)]\nmod tests;\n",
+            ),
+            (
+                "crates/fl-model/src/samples.rs",
+                "fn one() {\n    x.unwrap();\n}\n",
             ),
             ("crates/fl-model/src/part.rs", "#[cfg(test)]\nmod checks;\n"),
             ("crates/fl-model/src/tests.rs", "use std::fs;\n"),

@@ -1,8 +1,7 @@
 use super::*;
 use fl_model::{
-    DataSpec, Epoch, FeatureSpec, GridWidth, JobId, Label, LocalOptimizer, Loss, Normalization,
-    ObjectRef, Privacy, RoundKey, RoundNumber, Split, TraceContext, TrainWork, TrainingSpec,
-    Weighting,
+    DataSpec, Epoch, FeatureSpec, JobId, Label, LocalOptimizer, Loss, Normalization, ObjectRef,
+    Privacy, RoundKey, RoundNumber, Split, TraceContext, TrainWork, TrainingSpec, Weighting,
 };
 use proptest::prelude::*;
 
@@ -55,6 +54,7 @@ fn plan(width: GridWidth) -> RoundPlan {
         contributions_max: 64,
         deadline_ms: 1000,
         trace: TraceContext::default(),
+        region_contributions_max: 64,
     }
 }
 
@@ -70,7 +70,7 @@ fn update(weight: u64, values: &[f32; 5], width: GridWidth) -> Payload {
         },
         metrics: TrainMetrics {
             examples: weight,
-            loss: weight as i64 * 3,
+            loss: i128::from(weight) * 3,
             magnitudes: encoded.magnitudes,
             saturated: encoded.saturated,
         },
@@ -120,7 +120,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     check(changed(&|_, _, m| m.saturated.clear()), SumError::Shape);
     check(changed(&|_, q, _| q[0][0] = 32768), SumError::Range);
     check(changed(&|_, q, _| q[0][0] = i32::MIN), SumError::Range);
-    check(changed(&|_, _, m| m.loss = i64::MAX), SumError::Range);
+    check(changed(&|_, _, m| m.loss = i128::MAX), SumError::Range);
     check(
         changed(&|_, _, m| m.saturated[1] = u64::MAX - 1),
         SumError::Range,
@@ -168,4 +168,57 @@ proptest! {
             prop_assert!((averaged - exact).abs() <= step, "{} {}", averaged, exact);
         }
     }
+}
+
+fn evaluated(rows: &[(f32, f32)]) -> Payload {
+    let differences = rows.iter().map(|(label, told)| f64::from(told - label));
+    let fixed = |sum: f64| fl_model::FixedPoint::loss(sum).unwrap();
+    let squared = fixed(differences.clone().map(|d| d * d).sum());
+    Payload::Evaluation(EvaluationCounters {
+        examples: rows.len() as u64,
+        loss: squared,
+        absolute_error: fixed(differences.map(f64::abs).sum()),
+        squared_error: squared,
+        ..EvaluationCounters::default()
+    })
+}
+
+proptest! {
+    /// A regression on prices: no figure of an honest device is out of range, however many devices the
+    /// plan allows, and any order gives the same bits and the pooled error.
+    #[test]
+    fn errors_of_large_labels_add_up(
+        devices in prop::collection::vec(
+            prop::collection::vec((-1e8f32..1e8, -1e8f32..1e8), 1..50), 1..20),
+    ) {
+        let mut plan = plan(GridWidth::W32);
+        plan.contributions_max = u32::MAX;
+        plan.key.phase = fl_model::Phase::Evaluate;
+        plan.work = Work::Evaluate(fl_model::EvaluateWork {
+            loss: Loss::MeanSquaredError,
+            normalization: Normalization { mean: vec![], scale: vec![] },
+        });
+        let mut payloads: Vec<_> = devices.iter().map(|rows| evaluated(rows)).collect();
+        let forwards = summed(&plan, &payloads);
+        payloads.reverse();
+        prop_assert_eq!(&summed(&plan, &payloads), &forwards);
+        let Sum::Evaluation(sum) = forwards.sum() else { unreachable!("the plan evaluates") };
+        let rows = devices.concat();
+        let pooled: f64 = rows.iter().map(|(a, b)| f64::from(b - a).powi(2)).sum();
+        let mean = sum.mean_loss().unwrap();
+        prop_assert!((mean - pooled / rows.len() as f64).abs() <= 1e-9 * mean + 1e-5);
+    }
+}
+
+#[test]
+fn the_largest_loss_of_a_device_is_within_everybodys_share() {
+    let largest = fl_model::FixedPoint::loss(3.777e22).unwrap();
+    let mut plan = plan(GridWidth::W32);
+    plan.contributions_max = u32::MAX;
+    let mut payload = update(1, &[1.0; 5], GridWidth::W32);
+    let Payload::Update { metrics, .. } = &mut payload else {
+        unreachable!("the payload is an update")
+    };
+    metrics.loss = largest;
+    assert_eq!(ExactSum::empty(&plan, &TENSORS).add(&payload), Ok(()));
 }

@@ -18,13 +18,35 @@ impl FogRound {
         if let Some(open) = self.open_at(&key.round) {
             open.edge_up_bytes += bytes;
         }
-        match self.admission(&key, digest) {
-            Door::Answered(admission) => vec![FogEffect::Receipt(key, admission)],
-            Door::Settled(outcome) => vec![settled(key, outcome)],
-            Door::Waits => Vec::new(),
-            Door::Refused(reason) => self.refuse(key, reason),
-            Door::Open => self.admit(contribution, digest),
+        match self.turn_away(&key, digest) {
+            Some(effects) => effects,
+            None => self.admit(contribution, digest),
         }
+    }
+
+    /// What a device is told whose contribution is not let in now, whatever it says; none where it is.
+    pub(super) fn turn_away(
+        &mut self,
+        key: &ContributionKey,
+        digest: Digest,
+    ) -> Option<Vec<FogEffect>> {
+        let key = key.clone();
+        match self.admission(&key, digest) {
+            Door::Answered(admission) => Some(vec![FogEffect::Receipt(key, admission)]),
+            Door::Settled(outcome) => Some(vec![settled(key, outcome)]),
+            Door::Waits => Some(Vec::new()),
+            Door::Refused(reason) => Some(self.refuse(key, reason)),
+            Door::Open => None,
+        }
+    }
+
+    /// Whether the bytes of a contribution are worth receiving: the open phase lacks them, and takes
+    /// them now or, once it has its model, soon.
+    pub fn awaits(&self, key: &ContributionKey, digest: Digest) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.plan.key == key.round)
+            && self.digest_of(key).is_none()
+            && matches!(self.admission(key, digest), Door::Open | Door::Waits)
     }
 
     /// Bytes that are no contribution, in place of one. A device that is in the sum stays in it.
@@ -148,7 +170,7 @@ impl Open {
             }
             Stage::Collecting { .. } => match self.out.get(&key.device) {
                 Some(&reason) if !may_return(reason) => Door::Refused(reason),
-                _ if self.admitted.len() >= self.plan.contributions_max as usize => {
+                _ if self.admitted.len() >= self.plan.region_contributions_max as usize => {
                     Door::Refused(Reason::Quota)
                 }
                 _ => Door::Open,

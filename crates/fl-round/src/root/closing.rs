@@ -1,11 +1,11 @@
 //! Which partials a phase takes, and when it closes.
 
 use fl_model::{
-    Digest, LogEntry, PartialSum, PhaseResult, Reason, RegionAbsence, RegionSummary, RoundKey,
-    RoundOutcome, Sum,
+    Digest, JobEnd, JobFailure, LogEntry, PartialSum, PhaseResult, Reason, RegionAbsence, RegionId,
+    RegionSummary, RoundKey, RoundOutcome, Sum,
 };
 
-use super::{MergeInput, RootEffect, RootRound};
+use super::{Current, MergeInput, RootEffect, RootRound};
 use crate::time::Millis;
 
 /// Why a partial is not taken.
@@ -26,12 +26,32 @@ pub enum PartialRefusal {
     /// A device is in it twice, or in another region's partial too.
     #[error("a device in it was counted before")]
     Overlap,
-    /// More contributions than the plan allows.
-    #[error("it brings more contributions than the plan allows")]
+    /// More contributions than the plan allows a region.
+    #[error("it brings more contributions than the plan allows a region")]
     Quota,
     /// Its sum is of another shape, or leaves the range.
     #[error("its sum does not fit the plan's model")]
     Shape,
+}
+
+impl PartialRefusal {
+    /// Why its region is not in the phase; none where the region may still answer, or has.
+    fn is_final(self) -> Option<Reason> {
+        match self {
+            PartialRefusal::NotOpen | PartialRefusal::Region | PartialRefusal::Other => None,
+            PartialRefusal::Epoch => Some(Reason::Stale),
+            PartialRefusal::Overlap => Some(Reason::Duplicate),
+            PartialRefusal::Quota => Some(Reason::Quota),
+            PartialRefusal::Shape => Some(Reason::WrongShape),
+        }
+    }
+}
+
+impl Current {
+    /// Whether nothing more is to come of a region: its partial is in, or was refused for good.
+    pub(super) fn has_answered(&self, region: &RegionId) -> bool {
+        self.accepted.contains_key(region) || self.refused.contains_key(region)
+    }
 }
 
 impl RootRound {
@@ -44,22 +64,32 @@ impl RootRound {
     ) -> Vec<RootEffect> {
         let region = partial.region.clone();
         match self.check_partial(partial, digest) {
-            Err(refusal) => vec![RootEffect::RefusePartial(region, digest, refusal)],
+            Err(refusal) => {
+                if let Some(reason) = refusal.is_final() {
+                    self.leave_out(&partial.key, &region, reason);
+                }
+                vec![RootEffect::RefusePartial(region, digest, refusal)]
+            }
             Ok(Taken::Before) => Vec::new(),
             Ok(Taken::Restored) => self.merge_if_ready(),
             Ok(Taken::New) => self.append(LogEntry::PartialAccepted {
                 key: partial.key.clone(),
                 region,
                 digest,
-                summary: RegionSummary {
-                    contributors: partial.contributors.len() as u32,
-                    absent: partial.absent.clone(),
-                    edge_up_bytes: partial.edge_up_bytes,
-                    fog_up_bytes: bytes,
-                    down_bytes: partial.down_bytes,
-                },
+                summary: summary(partial, bytes),
                 at_us,
             }),
+        }
+    }
+
+    /// A region of the open phase has answered with what cannot be taken.
+    pub(super) fn leave_out(&mut self, key: &RoundKey, region: &RegionId, reason: Reason) {
+        let open = |current: &&mut Current| current.plan.key == *key && current.closed.is_none();
+        let Some(current) = self.current.as_mut().filter(open) else {
+            return;
+        };
+        if current.regions.contains(region) && !current.accepted.contains_key(region) {
+            current.refused.insert(region.clone(), reason);
         }
     }
 
@@ -70,7 +100,7 @@ impl RootRound {
         partial: &PartialSum,
         digest: Digest,
     ) -> Result<Taken, PartialRefusal> {
-        let open = |current: &&mut super::Current| current.plan.key == partial.key;
+        let open = |current: &&mut Current| current.plan.key == partial.key;
         let current = self
             .current
             .as_mut()
@@ -98,8 +128,9 @@ impl RootRound {
         if !has_its_contributors(partial) {
             return Err(PartialRefusal::Shape);
         }
-        let contributors = current.contributors.len() + partial.contributors.len();
-        if contributors > current.plan.contributions_max as usize {
+        // Each fog knows its own bound only. Where regions have grown since the phase opened, all together
+        // may pass the plan's by a few: sums are added with care.
+        if partial.contributors.len() > current.plan.region_contributions_max as usize {
             return Err(PartialRefusal::Quota);
         }
         current
@@ -130,7 +161,8 @@ impl RootRound {
             let regions = current.regions.iter();
             regions.filter(|region| !current.accepted.contains_key(*region))
         };
-        let awaited = missing().any(|region| self.is_alive(region));
+        let awaited =
+            missing().any(|region| !current.has_answered(region) && self.is_alive(region));
         let over = current.deadline.is_some_and(|deadline| now >= deadline);
         let restoring = current.merged.len() < current.accepted.len();
         if (awaited && !over) || restoring || current.deadline.is_none() {
@@ -138,10 +170,10 @@ impl RootRound {
         }
         let absent = missing().map(|region| RegionAbsence {
             region: region.clone(),
-            reason: if self.is_alive(region) {
-                Reason::RegionLate
-            } else {
-                Reason::FogSilent
+            reason: match current.refused.get(region) {
+                Some(&reason) => reason,
+                None if self.is_alive(region) => Reason::RegionLate,
+                None => Reason::FogSilent,
             },
         });
         let enough = current.contributors.len() >= current.plan.quorum as usize;
@@ -176,17 +208,48 @@ impl RootRound {
         }))]
     }
 
+    /// The phase's sum can be merged neither now nor later: the job ends, and its other phases with it.
+    pub(super) fn on_merge_failed(
+        &mut self,
+        key: &RoundKey,
+        failure: JobFailure,
+        at_us: u64,
+    ) -> Vec<RootEffect> {
+        if !self.is_merging(key) {
+            return Vec::new();
+        }
+        let how = JobEnd::Failed(failure);
+        self.append(LogEntry::Ended { how, at_us })
+    }
+
+    fn is_merging(&self, key: &RoundKey) -> bool {
+        let closed = |current: &Current| current.plan.key == *key && current.closed.is_some();
+        self.current.as_ref().is_some_and(closed)
+    }
+
     pub(super) fn on_merged(
         &mut self,
         key: RoundKey,
         result: Box<PhaseResult>,
         at_us: u64,
     ) -> Vec<RootEffect> {
-        let closed = |current: &super::Current| current.plan.key == key && current.closed.is_some();
-        if !self.current.as_ref().is_some_and(closed) {
+        if !self.is_merging(&key) {
             return Vec::new();
         }
         self.append(LogEntry::Settled { key, result, at_us })
+    }
+}
+
+/// What the log keeps of a partial; it names so many absent devices as an entry has room for.
+fn summary(partial: &PartialSum, bytes: u64) -> RegionSummary {
+    let named = partial.absent.len().min(RegionSummary::ABSENT_MAX);
+    RegionSummary {
+        contributors: partial.contributors.len() as u32,
+        absent: partial.absent[..named].to_vec(),
+        edge_up_bytes: partial.edge_up_bytes,
+        fog_up_bytes: bytes,
+        down_bytes: partial.down_bytes,
+        absent_more: (partial.absent.len() - named) as u32,
     }
 }
 

@@ -9,7 +9,7 @@ use fl_model::{
 };
 
 use super::record::{Failover, PhaseRecord, RegionRecord, RoundRecord};
-use super::{Current, RootLimits, RootRound};
+use super::{Current, Lull, RootLimits, RootRound};
 
 /// A log that no root wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,8 @@ impl RootRound {
             tensors: tensors.iter().map(|&n| n as usize).collect(),
             parameters: *parameters,
             moments: None,
+            previous: Vec::new(),
+            retired: Vec::new(),
             grid: Grid::for_clip_norm(spec.grid, spec.clip_norm, tensors.len()),
             normalization: None,
             epoch: Epoch(0),
@@ -55,6 +57,7 @@ impl RootRound {
             record: RoundRecord::new(key.job.clone(), key.round, none),
             next: Some(key),
             merged_rounds: 0,
+            failures: 0,
             current: None,
             ended: None,
             last_at_us: *at_us,
@@ -64,6 +67,7 @@ impl RootRound {
             fogs: BTreeMap::new(),
             enough_since: None,
             not_before: 0,
+            lull: Lull::default(),
             appending: false,
             waiting_said: None,
         };
@@ -101,6 +105,7 @@ impl RootRound {
             } => {
                 if let Some(current) = &mut self.current {
                     current.accepted.insert(region.clone(), *digest);
+                    current.refused.remove(region);
                 }
                 if let Some(phase) = self.record.phases.last_mut() {
                     let accepted = RegionRecord {
@@ -135,6 +140,10 @@ impl RootRound {
             LogEntry::Ended { how, at_us } => {
                 self.ended = Some(*how);
                 self.apply_stopped(*at_us);
+                self.retire_partials();
+                // What is left is what an export takes.
+                self.retired.append(&mut self.previous);
+                self.retired.extend(self.moments.take());
                 *at_us
             }
         };
@@ -174,6 +183,7 @@ impl RootRound {
             plan: Box::new(plan.clone()),
             regions: regions.to_vec(),
             accepted: BTreeMap::new(),
+            refused: BTreeMap::new(),
             closed: None,
             merged: BTreeSet::new(),
             contributors: BTreeSet::new(),
@@ -203,7 +213,9 @@ impl RootRound {
                 }
             }
             RoundOutcome::NoQuorum => {
+                self.retire_partials();
                 self.current = None;
+                self.failures += 1;
                 let phase = match key.phase {
                     Phase::Evaluate if self.merged_rounds < self.spec.rounds => Phase::Train,
                     phase => phase,
@@ -213,8 +225,17 @@ impl RootRound {
         }
     }
 
+    /// The last phase is over: its partials are not read again.
+    fn retire_partials(&mut self) {
+        let phase = self.record.phases.last();
+        let accepted = phase.into_iter().flat_map(|phase| phase.accepted.values());
+        self.retired.extend(accepted.map(RegionRecord::signed));
+    }
+
     fn apply_settled(&mut self, key: &RoundKey, result: &PhaseResult) {
+        self.retire_partials();
         self.current = None;
+        self.failures = 0;
         self.next = match result {
             PhaseResult::Statistics { normalization, .. } => {
                 self.normalization = Some(normalization.clone());
@@ -226,6 +247,9 @@ impl RootRound {
                 grid,
                 ..
             } => {
+                self.retired.append(&mut self.previous);
+                self.previous.push(self.parameters);
+                self.previous.extend(self.moments);
                 self.parameters = *parameters;
                 self.moments = *moments;
                 self.grid = grid.clone();

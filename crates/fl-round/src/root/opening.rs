@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fl_model::{
-    EvaluateWork, JobEnd, JobId, LogEntry, Phase, Privacy, RegionId, RoundNumber, RoundPlan,
-    TraceContext, TrainWork, Work,
+    Epoch, EvaluateWork, JobEnd, JobId, LogEntry, Normalization, ObjectRef, Phase, Privacy,
+    RegionId, RoundKey, RoundNumber, RoundPlan, TraceContext, TrainWork, Work,
 };
 
 use super::{Current, Fog, RootEffect, RootRound};
@@ -30,11 +30,32 @@ impl RootRound {
             fog.online = online;
             fog.heard = Some(now);
         }
+        self.end_lull();
         if self.online() < self.spec.quorum {
             self.enough_since = None;
         } else {
             self.enough_since.get_or_insert(now);
         }
+    }
+
+    /// After a round without its quorum: pauses double up to a bound, without end, for a federation
+    /// may sleep over a weekend and shall wake by itself. Who comes meanwhile ends the pause.
+    pub(super) fn back_off(&mut self, now: Millis) {
+        let doublings = self.failures.saturating_sub(1).min(Millis::BITS - 1);
+        let pause = self.limits.retry_ms.saturating_mul(1 << doublings);
+        self.not_before = now + pause.min(self.limits.retry_max_ms);
+        self.lull.soonest = now + self.limits.retry_ms;
+        self.end_lull();
+    }
+
+    /// Devices that were missing are connected: the next round may do better.
+    fn end_lull(&mut self) {
+        let online = self.online();
+        if online > self.lull.fewest && self.current.is_none() {
+            self.not_before = self.not_before.min(self.lull.soonest);
+            self.lull.fewest = online;
+        }
+        self.lull.fewest = self.lull.fewest.min(online);
     }
 
     /// Silence while the bus was away says nothing of a fog, and what waits on the bus has yet to come.
@@ -43,14 +64,8 @@ impl RootRound {
             fog.heard = Some(now);
         }
         self.started = self.started.map(|_| now);
-        let report_ms = self.limits.report_ms;
-        if let Some(deadline) = self
-            .current
-            .as_mut()
-            .and_then(|current| current.deadline.as_mut())
-        {
-            *deadline = (*deadline).max(now + report_ms);
-        }
+        // A plan that went out just before is heard only now: the phase has its whole time again.
+        self.set_deadline(now);
     }
 
     /// Whether a region's fog may still answer.
@@ -69,14 +84,14 @@ impl RootRound {
     /// When the next awaited region stops being waited for.
     pub(super) fn silence_timeout(&self, current: &Current, started: Millis) -> Option<Timeout> {
         let regions = current.regions.iter();
-        let open = regions.filter(|region| !current.accepted.contains_key(*region));
+        let open = regions.filter(|region| !current.has_answered(region));
         let silent = open.filter_map(|region| self.silent_at(region));
         let at = silent.filter(|&at| at > self.now.max(started)).min()?;
         let why = "a fog's silence";
         Some(Timeout { at, why })
     }
 
-    fn online(&self) -> u32 {
+    pub(super) fn online(&self) -> u32 {
         let alive = self.fogs.iter().filter(|(region, _)| self.is_alive(region));
         alive.map(|(_, fog)| fog.online).sum()
     }
@@ -117,23 +132,73 @@ impl RootRound {
         let Some(work) = self.work(key.phase) else {
             return Vec::new();
         };
-        let plan = RoundPlan {
-            trace: trace(&self.job, key.round),
+        let trace = trace(&self.job, key.round);
+        let plan = self.plan_of(key, work, trace);
+        self.append(LogEntry::Opened {
+            plan: Box::new(plan),
+            regions: self.fogs.keys().cloned().collect(),
+            at_us,
+        })
+    }
+
+    fn plan_of(&self, key: RoundKey, work: Work, trace: TraceContext) -> RoundPlan {
+        RoundPlan {
             key,
             epoch: self.epoch,
             model: self.model,
             parameters: self.parameters,
             data: self.spec.data.clone(),
             work,
-            quorum,
+            quorum: self.spec.quorum,
             contributions_max: self.spec.contributions_max,
             deadline_ms: self.spec.deadline_ms,
+            trace,
+            region_contributions_max: self.region_contributions_max(),
+        }
+    }
+
+    /// A plan of the job that no other exceeds in bytes, for who has to know before there is a round
+    /// whether plans can be sent.
+    pub fn largest_plan(&self) -> RoundPlan {
+        let columns = self.spec.data.inputs.encoded_width();
+        let normalization = Normalization {
+            mean: vec![1.0; columns],
+            scale: vec![1.0; columns],
         };
-        self.append(LogEntry::Opened {
-            plan: Box::new(plan),
-            regions: self.fogs.keys().cloned().collect(),
-            at_us,
-        })
+        let key = RoundKey {
+            job: self.job.clone(),
+            round: RoundNumber(u32::MAX),
+            phase: Phase::Train,
+        };
+        let longest = |object: ObjectRef| ObjectRef {
+            bytes: u64::MAX,
+            ..object
+        };
+        RoundPlan {
+            epoch: Epoch(u64::MAX),
+            model: longest(self.model),
+            parameters: longest(self.parameters),
+            region_contributions_max: u32::MAX,
+            ..self.plan_of(key, self.train(normalization), TraceContext::default())
+        }
+    }
+
+    /// The most contributions per region with which the regions that are there stay within the job's bound:
+    /// what small regions leave over is for the large ones, and the dead keep no share.
+    fn region_contributions_max(&self) -> u32 {
+        let alive = self.fogs.iter().filter(|(region, _)| self.is_alive(region));
+        let mut devices: Vec<u32> = alive.map(|(_, fog)| fog.devices).collect();
+        devices.sort_unstable();
+        let mut left = self.spec.contributions_max;
+        let mut regions = devices.len() as u32;
+        for devices in devices {
+            let share = left / regions;
+            if devices > share {
+                return share.max(1);
+            }
+            (left, regions) = (left - devices, regions - 1);
+        }
+        self.spec.contributions_max
     }
 
     /// The first phase waits a little for those who are still starting.
@@ -151,20 +216,25 @@ impl RootRound {
         let spec = &self.spec;
         Some(match phase {
             Phase::Statistics => Work::Statistics,
-            Phase::Train => Work::Train(Box::new(TrainWork {
-                training: spec.training,
-                normalization: self.normalization.clone()?,
-                grid: self.grid.clone(),
-                clip_norm: spec.clip_norm,
-                weighting: spec.weighting,
-                weight_max: spec.weight_max,
-                privacy: Privacy::Off,
-                seed: spec.seed,
-            })),
+            Phase::Train => self.train(self.normalization.clone()?),
             Phase::Evaluate => Work::Evaluate(EvaluateWork {
                 loss: spec.training.loss,
                 normalization: self.normalization.clone()?,
             }),
         })
+    }
+
+    fn train(&self, normalization: Normalization) -> Work {
+        let spec = &self.spec;
+        Work::Train(Box::new(TrainWork {
+            training: spec.training,
+            normalization,
+            grid: self.grid.clone(),
+            clip_norm: spec.clip_norm,
+            weighting: spec.weighting,
+            weight_max: spec.weight_max,
+            privacy: Privacy::Off,
+            seed: spec.seed,
+        }))
     }
 }

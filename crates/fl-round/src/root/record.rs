@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fl_model::{
-    Digest, Epoch, JobId, PhaseResult, RegionAbsence, RegionId, RegionSummary, RoundKey,
+    Digest, Epoch, JobId, ObjectRef, PhaseResult, RegionAbsence, RegionId, RegionSummary, RoundKey,
     RoundNumber, RoundOutcome, TraceContext,
 };
 
@@ -16,6 +16,16 @@ pub struct RegionRecord {
     pub summary: RegionSummary,
     /// When it was accepted.
     pub accepted_us: u64,
+}
+
+impl RegionRecord {
+    /// Its signed partial as an object.
+    pub fn signed(&self) -> ObjectRef {
+        ObjectRef {
+            digest: self.digest,
+            bytes: self.summary.fog_up_bytes,
+        }
+    }
 }
 
 /// One phase of a round.

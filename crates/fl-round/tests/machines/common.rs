@@ -84,7 +84,7 @@ pub(crate) fn spec() -> JobSpec {
         clip_norm: 1.0,
         weighting: Weighting::Examples,
         weight_max: WEIGHT_MAX,
-        contributions_max: 3,
+        contributions_max: 4,
         server: ServerOptimizer::FedAvg { learning_rate: 1.0 },
     }
 }
@@ -120,6 +120,7 @@ pub(crate) fn plan(round: &str, epoch: u64) -> Box<RoundPlan> {
         contributions_max: spec.contributions_max,
         deadline_ms: DEADLINE_MS,
         trace: TraceContext::default(),
+        region_contributions_max: 3,
     })
 }
 

@@ -321,3 +321,27 @@ fn the_newest_phase_that_is_over_stays_the_newest() {
     );
     assert_eq!(edge.last(), Some(&key("2/train")));
 }
+
+#[test]
+fn what_is_admitted_is_not_excluded_by_a_refusal_of_later_bytes() {
+    let mut edge = with_sent("1/train");
+    let late = Admission::Rejected(Reason::Oversized);
+    let answers = vec![(key("1/train"), Answer::Rejected(Reason::Late))];
+    check(
+        &mut edge,
+        &[
+            (
+                3,
+                EdgeEvent::Receipt(key("1/train"), Admission::Admitted),
+                "",
+            ),
+            (4, EdgeEvent::Receipt(key("1/train"), late), ""),
+            // A fog that lost its sum says so when it is asked.
+            (
+                5,
+                EdgeEvent::Welcome(answers),
+                "forget 1/train excluded late",
+            ),
+        ],
+    );
+}

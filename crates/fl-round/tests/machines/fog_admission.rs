@@ -230,3 +230,47 @@ fn a_hello_is_answered_for_each_key() {
     let silent = Outcome::Excluded(Reason::FogSilent);
     assert_eq!(record.outcomes[&device("a")], silent);
 }
+
+#[test]
+fn an_announcement_is_answered_as_its_bytes_would_be() {
+    let announced = |name: &str, round: &str, bytes: &str| {
+        FogEvent::Announced(contribution_key(name, round), digest(bytes))
+    };
+    let mut fog = Gateway::collecting("a b");
+    let of = |name: &str| (contribution_key(name, "1/train"), digest("its bytes"));
+    let awaits = |fog: &Gateway, name: &str| fog.fog.awaits(&of(name).0, of(name).1);
+    assert!(awaits(&fog, "a") && !awaits(&fog, "z"));
+    fog.check(&[
+        (1, announced("a", "1/train", "its bytes"), ""),
+        (
+            1,
+            announced("a", "0/train", "x"),
+            "receipt a rejected stale",
+        ),
+        (
+            1,
+            announced("z", "1/train", "x"),
+            "receipt z rejected not_selected",
+        ),
+        (2, ordinary("a", "1/train"), "persist 1/train"),
+        (3, announced("a", "1/train", "its bytes"), ""),
+    ]);
+    assert!(!awaits(&fog, "a"), "it is on its way to the disk");
+    fog.check(&[
+        (
+            4,
+            FogEvent::Persisted(key("1/train")),
+            "receipt a admitted, done a",
+        ),
+        (
+            5,
+            announced("a", "1/train", "its bytes"),
+            "receipt a admitted",
+        ),
+        (
+            6,
+            announced("a", "1/train", "x"),
+            "receipt a rejected duplicate",
+        ),
+    ]);
+}

@@ -7,6 +7,7 @@ mod edge;
 mod fog_admission;
 mod fog_closing;
 mod fog_restart;
+mod root_bounds;
 mod root_partials;
 mod root_resume;
 mod root_rounds;

@@ -1,6 +1,6 @@
 //! Which partials a root takes.
 
-use fl_model::{Epoch, PartialSum, Sum};
+use fl_model::{Epoch, PartialSum, Reason, Sum};
 use fl_round::RootEvent;
 
 use crate::common::{TENSORS, evaluation, key, partial, plan, region, update};
@@ -16,49 +16,96 @@ fn training() -> Cloud {
 
 #[test]
 fn each_refusal_has_its_reason() {
-    let check = |change: &dyn Fn(&mut PartialSum), expected: &str| {
+    let refuse = |change: &dyn Fn(&mut PartialSum)| {
         let mut cloud = training();
         let mut partial = cloud.partial("r", "a");
         change(&mut partial);
-        let before = cloud.log.len();
-        assert_eq!(cloud.handle(received(partial, "x"), 3), expected);
-        assert_eq!(cloud.log.len(), before);
-        // What was refused left nothing behind.
+        let effects = cloud.handle(received(partial, "x"), 3);
+        (cloud, effects)
+    };
+    // Of another phase or region, or after the first: who is awaited still is.
+    let check_passing = |change: &dyn Fn(&mut PartialSum), expected: &str| {
+        let (mut cloud, effects) = refuse(change);
+        assert_eq!(effects, expected);
         let closed = "log accepted r, log closed Merged, merge 1/train";
         assert_eq!(cloud.report("r", "a b", 4), closed);
     };
-    check(&|p| p.key = key("0/statistics"), "refuse r: NotOpen");
-    check(&|p| p.key = key("2/train"), "refuse r: NotOpen");
-    check(&|p| p.region = region("t"), "refuse t: Region");
-    check(&|p| p.epoch = Epoch(0), "refuse r: Epoch");
-    check(&|p| p.epoch = Epoch(2), "refuse r: Epoch");
-    check(&|p| p.region = region("s"), "refuse s: Other");
+    // The region has answered, and nothing of it is in the sum: the others go on without it.
+    let check = |change: &dyn Fn(&mut PartialSum), expected: &str, reason: &str| {
+        let (mut cloud, effects) = refuse(change);
+        let closed = format!("log closed NoQuorum without r {reason}");
+        let told = "tell 1/train NoQuorum, done 1";
+        assert_eq!(effects, format!("{expected}, {closed}, {told}"));
+        cloud.beat("r", 2, 60_000);
+        cloud.beat("s", 2, 60_000);
+        assert_eq!(cloud.plan().key, key("2/train"));
+        cloud.report("s", "c", 60_001);
+        let closed = "log accepted r, log closed Merged, merge 2/train";
+        assert_eq!(cloud.report("r", "a b", 60_002), closed);
+    };
+    check_passing(&|p| p.key = key("0/statistics"), "refuse r: NotOpen");
+    check_passing(&|p| p.key = key("2/train"), "refuse r: NotOpen");
+    check_passing(&|p| p.region = region("t"), "refuse t: Region");
+    check(&|p| p.epoch = Epoch(0), "refuse r: Epoch", "stale");
+    check(&|p| p.epoch = Epoch(2), "refuse r: Epoch", "stale");
+    check_passing(&|p| p.region = region("s"), "refuse s: Other");
     let other = |contributors: &'static str| {
         move |p: &mut PartialSum| *p = partial(&plan("1/train", 1), "r", contributors)
     };
-    check(&other("a c"), "refuse r: Overlap");
+    check(&other("a c"), "refuse r: Overlap", "duplicate");
     check(
         &|p| p.contributors.push(p.contributors[0].clone()),
         "refuse r: Overlap",
+        "duplicate",
     );
-    check(&other("a b d"), "refuse r: Quota");
-    check(&|p| p.contributors.clear(), "refuse r: Shape");
+    check(&other("a b d e f"), "refuse r: Quota", "quota");
+    check(
+        &|p| p.contributors.clear(),
+        "refuse r: Shape",
+        "wrong_shape",
+    );
     let wider = |p: &mut PartialSum| {
         if let Sum::Update(sum) = &mut p.sum {
             sum.wq.push(vec![0]);
         }
     };
-    check(&wider, "refuse r: Shape");
+    check(&wider, "refuse r: Shape", "wrong_shape");
     let too_large = |p: &mut PartialSum| {
         if let Sum::Update(sum) = &mut p.sum {
             sum.wq[0] = vec![i64::MAX, i64::MAX];
         }
     };
-    check(&too_large, "refuse r: Shape");
+    check(&too_large, "refuse r: Shape", "wrong_shape");
     let statistics = |p: &mut PartialSum| {
         p.sum = Sum::Statistics(fl_model::FeatureStatistics::empty(0));
     };
-    check(&statistics, "refuse r: Shape");
+    check(&statistics, "refuse r: Shape", "wrong_shape");
+}
+
+#[test]
+fn a_region_that_was_refused_is_not_waited_for() {
+    // What its fog signed could not even be read.
+    let refused = |of: &str| RootEvent::Refused(key(of), region("r"), Reason::Malformed);
+    let mut cloud = Cloud::open();
+    cloud.report("s", "c d", 1);
+    assert_eq!(cloud.handle(refused("1/train"), 2), "");
+    let closed = "log closed Merged without r malformed, merge 0/statistics";
+    assert_eq!(cloud.handle(refused("0/statistics"), 3), closed);
+
+    // The others are still waited for, and a later partial of the region counts.
+    let mut cloud = Cloud::open();
+    assert_eq!(cloud.handle(refused("0/statistics"), 1), "");
+    assert_eq!(cloud.report("r", "a b", 2), "log accepted r");
+    let closed = "log accepted s, log closed Merged, merge 0/statistics";
+    assert_eq!(cloud.report("s", "c", 3), closed);
+
+    // What the log has taken stays.
+    let mut cloud = training();
+    let key = || key("1/train");
+    let refused = RootEvent::Refused(key(), region("s"), Reason::Malformed);
+    assert_eq!(cloud.handle(refused, 3), "");
+    let closed = "log accepted r, log closed Merged, merge 1/train";
+    assert_eq!(cloud.report("r", "a b", 4), closed);
 }
 
 #[test]

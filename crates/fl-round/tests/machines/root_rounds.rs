@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fl_model::{
-    Epoch, EvaluationCounters, Grid, JobEnd, LogEntry, PartialSum, Phase, PhaseResult, Reason,
-    RegionId, RoundOutcome, RoundPlan, TraceContext,
+    Epoch, EvaluationCounters, Grid, JobEnd, JobFailure, LogEntry, PartialSum, Phase, PhaseResult,
+    Reason, RegionId, RoundOutcome, RoundPlan, TraceContext,
 };
 use fl_round::{Millis, ReplayError, RootEffect, RootEvent, RootLimits, RootRound, RootStage};
 
@@ -18,6 +18,7 @@ pub(crate) const LIMITS: RootLimits = RootLimits {
     report_ms: 500,
     gather_ms: 400,
     retry_ms: 300,
+    retry_max_ms: 1_000,
 };
 
 pub(crate) fn submitted() -> LogEntry {
@@ -263,12 +264,16 @@ fn nobody_is_late_while_the_bus_is_away() {
     cloud.beat("s", 2, 900);
     let back = 60_000;
     assert_eq!(cloud.handle(RootEvent::Reconnected, back), "");
+    // The fogs may have got the plan only now, so the phase has its whole time again.
+    let late = back + Millis::from(DEADLINE_MS);
+    cloud.beat("r", 2, late - 1);
+    cloud.beat("s", 2, late - 1);
     assert_eq!(
         cloud.root.next_timeout().map(|t| t.at),
-        Some(back + LIMITS.report_ms.min(LIMITS.fog_silence_ms))
+        Some(late + LIMITS.report_ms)
     );
-    assert_eq!(cloud.report("r", "a b", back + 1), "log accepted r");
-    let closed = cloud.report("s", "c", back + 2);
+    assert_eq!(cloud.report("r", "a b", late), "log accepted r");
+    let closed = cloud.report("s", "c", late + 1);
     assert!(
         closed.starts_with("log accepted s, log closed Merged"),
         "{closed}"
@@ -308,6 +313,23 @@ fn a_phase_without_its_quorum_is_tried_again_in_the_next_round() {
     assert_eq!(cloud.plan().key, key("5/evaluate"));
     cloud.pass(1_800);
     assert_eq!(cloud.root.stage(), RootStage::Ended(JobEnd::Finished));
+}
+
+#[test]
+fn a_merge_that_cannot_be_ends_the_job() {
+    let mut cloud = Cloud::open();
+    cloud.pass(1);
+    let failed = |of: &str| RootEvent::MergeFailed(key(of), JobFailure::Diverged);
+    assert_eq!(cloud.handle(failed("1/train"), 2), "");
+    cloud.report("r", "a b", 3);
+    cloud.report("s", "c", 3);
+    assert_eq!(cloud.handle(failed("1/evaluate"), 4), "");
+    let ended = "log ended Failed(Diverged), tell 1/train NoQuorum, done 1, ended Failed(Diverged)";
+    assert_eq!(cloud.handle(failed("1/train"), 4), ended);
+    let again = Cloud::reading(&cloud.log).root;
+    let stage = RootStage::Ended(JobEnd::Failed(JobFailure::Diverged));
+    assert_eq!(again.stage(), stage);
+    assert_eq!(again.parameters(), object("parameters"));
 }
 
 #[test]

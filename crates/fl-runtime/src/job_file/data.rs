@@ -69,6 +69,14 @@ pub struct SplitEntry {
 impl SplitEntry {
     /// The rule, or what is wrong with it.
     pub fn rule(&self) -> Result<Split, String> {
+        let split = self.named()?;
+        match split.problem() {
+            Some(problem) => Err(format!("split: {problem}")),
+            None => Ok(split),
+        }
+    }
+
+    fn named(&self) -> Result<Split, String> {
         let ways = [
             self.train_rows.is_some() || self.test_rows.is_some(),
             self.test_fraction.is_some(),
@@ -92,13 +100,9 @@ impl SplitEntry {
                 test: rows("test_rows", self.test_rows.as_deref())?,
             });
         }
-        let test_fraction = self.test_fraction.unwrap_or(0.2);
-        if !(test_fraction > 0.0 && test_fraction < 1.0) {
-            return Err(format!(
-                "test_fraction is {test_fraction}: it must be between 0 and 1"
-            ));
-        }
-        Ok(Split::Tail { test_fraction })
+        Ok(Split::Tail {
+            test_fraction: self.test_fraction.unwrap_or(0.2),
+        })
     }
 }
 

@@ -46,6 +46,23 @@ fn a_job_file_says_what_to_do() {
     assert_eq!(spec.server, ServerOptimizer::FedAvg { learning_rate: 1.0 });
 }
 
+#[cfg(feature = "test")]
+const EVERY_KEY: &str = include_str!("../../../../config/jobs/every-key.toml");
+
+#[cfg(feature = "test")]
+#[test]
+fn the_sample_names_every_key_and_its_default() {
+    use crate::testing::{assert_names_every_key, uncommented};
+
+    let place = "config/jobs/every-key.toml";
+    let all = uncommented(EVERY_KEY);
+    assert_ne!(all, EVERY_KEY);
+    let as_it_stands = parse(EVERY_KEY, place).unwrap();
+    assert_eq!(parse(&all, place).unwrap(), as_it_stands);
+    let sections = ["", "training", "sum", "server", "data"];
+    assert_names_every_key::<JobFile>(EVERY_KEY, &sections);
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     let check = |from: &str, to: &str, expected: &str| {
@@ -57,9 +74,11 @@ fn what_is_wrong_is_named() {
     check("quorum = 8", "quorun = 8", "quorum");
     check("quorum = 8", "quorum = 0", "quorum is 0");
     check("quorum = 8", "quorum = 8000", "above sum.contributions_max");
+    check("job = \"air\"", "job = \"a/b\"", "job.toml: job: ");
     check("job = \"air\"", "job = \"a/b\"", "a/b");
     check("binary_cross", "binary-cross", "training.loss");
-    check("deadline_s = 20", "deadline_s = 0", "deadline_s");
+    check("deadline_s = 20", "deadline_s = 0", "from 0.001");
+    check("deadline_s = 20", "deadline_s = 5e6", "to 4294967");
     check("0.05", "-0.05", "training.learning_rate");
     check("above = 75", "classes = [\"x\"]", "two classes");
     check(", above = 75", "", "does not fit training.loss");
@@ -67,6 +86,11 @@ fn what_is_wrong_is_named() {
     check("\"SO2\"", "\"kind\"", "twice");
     check("period = 24", "period = 0", "period");
     check("[0, 1440]", "[1440, 0]", "train_rows");
+    check("[0, 1440]", "[0, 1441]", "row 1440 is both");
+    let rows = "train_rows = [0, 1440], test_rows = [1440]";
+    check(rows, "test_fraction = 1.0", "test_fraction is 1");
+    let same = "column = \"part\", train = \"a\", test = \"a\"";
+    check(rows, same, "train and test are both");
     check(
         "test_rows = [1440]",
         "test_fraction = 0.2",

@@ -85,6 +85,30 @@ impl MqttSettings {
     }
 }
 
+impl MqttSettings {
+    /// The address, with what can be known of it before certificates are there.
+    ///
+    /// # Errors
+    /// [`MqttSettingsError::Url`], [`MqttSettingsError::PasswordShown`].
+    pub fn address(&self) -> Result<BusUrl, MqttSettingsError> {
+        let url = BusUrl::parse(&self.url, &SCHEMES)?;
+        self.password(&url)?;
+        Ok(url)
+    }
+
+    fn password(&self, url: &BusUrl) -> Result<Option<Secret>, MqttSettingsError> {
+        let password = self.password.as_ref().or(url.password.as_ref());
+        match password {
+            Some(_) if is_exposed(url) => Err(MqttSettingsError::PasswordShown(url.to_string())),
+            password => Ok(password.cloned()),
+        }
+    }
+}
+
+fn is_exposed(url: &BusUrl) -> bool {
+    !url.scheme.tls && !url.is_loopback()
+}
+
 /// Why the settings name no broker. Each names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum MqttSettingsError {
@@ -94,6 +118,12 @@ pub enum MqttSettingsError {
     /// Certificates cannot be used.
     #[error("broker: {0}")]
     Tls(#[from] TlsError),
+    /// A password for a connection to another machine that is not encrypted.
+    #[error(
+        "broker: a password is set, and mqtt:// would show it to every machine between here and {0}: \
+         write mqtts://"
+    )]
+    PasswordShown(String),
     /// Certificates for a connection that is not encrypted.
     #[error(
         "broker: certificates are set but broker.url begins with mqtt://: write mqtts://, or remove ca_file, cert_file and key_file"
@@ -141,11 +171,16 @@ impl MqttServer {
         };
         Ok(Self {
             user: settings.user.clone().or_else(|| url.user.clone()),
-            password: settings.password.clone().or_else(|| url.password.clone()),
+            password: settings.password(&url)?,
             url,
             tls,
             keep_alive_s: settings.keep_alive_s,
         })
+    }
+
+    /// Whether others can read on the way what is sent.
+    pub(crate) fn is_exposed(&self) -> bool {
+        is_exposed(&self.url)
     }
 
     /// The address, without secrets.
@@ -169,6 +204,9 @@ mod tests {
         check(|s| s.url = "http://fog".into(), "broker.url");
         check(|s| s.ca_file = Some("ca.pem".into()), "mqtts://");
         check(|s| s.keep_alive_s = 0, "keep_alive_s");
+        let shown = "mqtt://fog:1883: write mqtts://";
+        check(|s| s.password = Some(Secret::new("hunter2")), shown);
+        check(|s| s.url = "mqtt://a:hunter2@fog".into(), shown);
         check(
             |s| {
                 s.url = "mqtts://fog".into();
@@ -176,5 +214,19 @@ mod tests {
             },
             "/nonexistent/ca.pem",
         );
+    }
+
+    #[test]
+    fn a_password_goes_to_this_machine_or_encrypted() {
+        let check = |url: &str, exposed: bool, password: bool| {
+            let mut settings = MqttSettings::at(url);
+            settings.password = password.then(|| Secret::new("hunter2"));
+            let server = MqttServer::new(&settings, Path::new("/nonexistent")).unwrap();
+            assert_eq!(server.is_exposed(), exposed, "{url}");
+            assert_eq!(server.password.is_some(), password);
+        };
+        check("mqtt://127.0.0.1", false, true);
+        check("mqtt://localhost", false, true);
+        check("mqtt://fog", true, false);
     }
 }

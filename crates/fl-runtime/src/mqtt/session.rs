@@ -191,6 +191,12 @@ impl Session {
 /// Opens a session, which connects by itself and again whenever the connection breaks, until it is
 /// closed or every handle to it is dropped.
 pub fn open(server: MqttServer, options: SessionOptions) -> (Session, Events) {
+    if server.is_exposed() {
+        tracing::warn!(
+            "{} is another machine and not encrypted: all that is sent can be read on the way; use mqtts://",
+            server.url
+        );
+    }
     let (events_in, events) = mpsc::channel(EVENTS_MAX);
     let (connection_in, connection) = watch::channel(None);
     let session = Session {

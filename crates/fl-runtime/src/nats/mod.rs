@@ -97,6 +97,7 @@ pub struct Nats {
     jetstream: jetstream::Context,
     url: Arc<str>,
     connects: watch::Receiver<u64>,
+    is_back: watch::Receiver<bool>,
 }
 
 impl Nats {
@@ -132,11 +133,20 @@ impl Nats {
     pub async fn connect_once(server: &NatsServer, name: &str) -> Result<Self, NatsError> {
         let url: Arc<str> = server.url().into();
         let (connected, connects) = watch::channel(0);
+        let (back, is_back) = watch::channel(true);
         let told = url.clone();
         let options = server.options(name)?.event_callback(move |event| {
             tell(&told, &event);
-            if matches!(event, Event::Connected) {
-                connected.send_modify(|connects| *connects += 1);
+            match event {
+                Event::Connected => {
+                    // In this order: who sees that the bus is back sees the reconnection, too.
+                    connected.send_modify(|connects| *connects += 1);
+                    back.send_replace(true);
+                }
+                Event::Disconnected => {
+                    back.send_replace(false);
+                }
+                _ => {}
             }
             std::future::ready(())
         });
@@ -157,12 +167,26 @@ impl Nats {
             jetstream,
             url,
             connects,
+            is_back,
         })
     }
 
     /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Whether there is a connection of which [`Nats::reconnects`] has told; an answer may come a little
+    /// earlier.
+    pub fn is_back(&self) -> bool {
+        *self.is_back.borrow()
+    }
+
+    /// Waits for [`Nats::is_back`].
+    pub async fn until_back(&self) {
+        let mut back = self.is_back.clone();
+        // The sender lives as long as the client.
+        let _ = back.wait_for(|back| *back).await;
     }
 
     /// Changes whenever the connection is made anew.

@@ -9,7 +9,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use fl_model::Digest;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{ANSWER_S, Nats, headers, traceparent};
 use crate::backoff::Backoff;
@@ -282,6 +282,29 @@ impl Nats {
         }
     }
 
+    /// Every subject that fits `filter` and holds a message now, in order.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn subjects(&self, stream: Stream, filter: &str) -> Result<Vec<String>, ReadError> {
+        let unavailable = |why: String| ReadError::Unavailable {
+            subject: filter.to_owned(),
+            why,
+        };
+        if !self.is_connected() {
+            return Err(unavailable(format!("nats at {} is away", self.url())));
+        }
+        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
+        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
+        let info = handle.info_with_subjects(filter).await;
+        let subjects = info.map_err(|error| unavailable(error.to_string()))?;
+        let subjects: Result<Vec<(String, usize)>, _> = subjects.try_collect().await;
+        let subjects = subjects.map_err(|error| unavailable(error.to_string()))?;
+        let mut names: Vec<String> = subjects.into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Every message on `subject`, which must hold no wildcard, in order, as of now.
     ///
     /// # Errors
@@ -335,18 +358,51 @@ impl Nats {
         }
     }
 
-    /// Removes every message whose subject fits `filter`; returns how many there were.
+    /// Removes every message whose subject fits `filter`, or those up to and with sequence `until`;
+    /// returns how many there were.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`].
-    pub async fn purge(&self, stream: Stream, filter: &str) -> Result<u64, ReadError> {
+    pub async fn purge(
+        &self,
+        stream: Stream,
+        filter: &str,
+        until: Option<u64>,
+    ) -> Result<u64, ReadError> {
         let unavailable = |why: String| ReadError::Unavailable {
             subject: filter.to_owned(),
             why,
         };
         let handle = self.jetstream.get_stream_no_info(stream.name()).await;
         let handle = handle.map_err(|error| unavailable(error.to_string()))?;
-        let purged = handle.purge().filter(filter).await;
+        let purge = handle.purge().filter(filter);
+        // The server keeps the sequence that it is told.
+        let purged = match until {
+            Some(sequence) => purge.sequence(sequence + 1).await,
+            None => purge.await,
+        };
+        let purged = purged.map_err(|error| unavailable(error.to_string()))?;
+        Ok(purged.purged)
+    }
+
+    /// Removes the messages whose subjects fit `filter`, but for the newest `keep` of them; returns how
+    /// many went.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn purge_oldest(
+        &self,
+        stream: Stream,
+        filter: &str,
+        keep: u64,
+    ) -> Result<u64, ReadError> {
+        let unavailable = |why: String| ReadError::Unavailable {
+            subject: filter.to_owned(),
+            why,
+        };
+        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
+        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
+        let purged = handle.purge().filter(filter).keep(keep).await;
         let purged = purged.map_err(|error| unavailable(error.to_string()))?;
         Ok(purged.purged)
     }

@@ -10,17 +10,20 @@ mod lock;
 mod objects;
 mod outbox;
 
-pub use lock::HomeLock;
+pub use lock::{FileLock, HomeLock};
 pub use objects::ObjectCache;
 pub use outbox::Outbox;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Ends the name of a file that is not yet in its place.
 const TEMPORARY_SUFFIX: &str = ".part";
+
+/// Ends the name of a file that was set aside.
+const DAMAGED_SUFFIX: &str = ".damaged";
 
 /// Who may read a file that we write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,7 @@ impl Access {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -97,6 +100,16 @@ pub enum StoreError {
     },
 }
 
+/// What to do where it is not plain from what the system says.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; let the user that runs this own the file and its folder"
+        }
+        _ => "",
+    }
+}
+
 impl StoreError {
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
@@ -104,6 +117,18 @@ impl StoreError {
             path: path.to_owned(),
             source,
         }
+    }
+}
+
+/// The bytes of a file, or none where there is none.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", path)(error)),
     }
 }
 
@@ -200,6 +225,24 @@ fn files_in(folder: &Path) -> Result<Vec<(String, u64)>, StoreError> {
     Ok(files)
 }
 
+/// Makes a home, whose files are its owner's alone (0700); one that is there stays as it is.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn create_home(home: &Path) -> Result<(), StoreError> {
+    if home.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = home.parent() {
+        create_folder(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(home) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && home.is_dir() => Ok(()),
+        made => made.map_err(StoreError::io("create folder", home)),
+    }
+}
+
 fn create_folder(folder: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(folder).map_err(StoreError::io("create folder", folder))
 }
@@ -221,6 +264,21 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(files_in(folder.path()).unwrap(), [("key".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn a_new_home_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let home = folder.path().join("homes").join("edge");
+        create_home(&home).unwrap();
+        create_home(&home).unwrap();
+        assert_eq!(mode(&home), 0o700);
+        let shared = folder.path().join("homes");
+        assert_ne!(mode(&shared), 0o700, "other users may have homes there");
+        fs::write(shared.join("file"), b"").unwrap();
+        let error = create_home(&shared.join("file")).unwrap_err().to_string();
+        assert!(error.contains("homes/file"), "{error}");
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fl_model::Digest;
 
-use super::{Access, Durability, StoreError, beside, create_folder, files_in, write_and_rename};
+use super::{
+    Access, Durability, StoreError, beside, create_folder, files_in, read_file, write_and_rename,
+};
 
 /// Objects on disk under their SHA-256, bounded in bytes: the ones used longest ago make room. What is
 /// in it can be fetched again, so nothing is flushed; a damaged object is as good as absent.
@@ -61,9 +64,12 @@ impl ObjectCache {
         let digest = Digest::of(bytes);
         let wanted_bytes = bytes.len() as u64;
         let mut held = self.held();
-        if held.touch(&digest).is_some() {
+        if self.is_here(&held, &digest) {
+            held.touch(&digest);
             return Ok(digest);
         }
+        // Where only its file has vanished, it is written again.
+        self.forget(&mut held, &digest)?;
         if wanted_bytes > self.bytes_max {
             return Err(StoreError::Full {
                 path: self.folder.clone(),
@@ -90,7 +96,8 @@ impl ObjectCache {
         Ok(digest)
     }
 
-    /// The object, or none when it is not here. A damaged one is removed and is not here.
+    /// The object, or none when it is not here. A damaged one is removed and is not here, nor is one whose
+    /// file has vanished.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -100,18 +107,27 @@ impl ObjectCache {
             return Ok(None);
         }
         let path = self.path(digest);
-        let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
-        if Digest::of(&bytes) == *digest {
-            return Ok(Some(bytes));
+        match read_file(&path)? {
+            Some(bytes) if Digest::of(&bytes) == *digest => return Ok(Some(bytes)),
+            read => {
+                let what = read.map_or("has vanished", |_| "is damaged");
+                tracing::warn!(
+                    "the cached object {} {what}: it is fetched again",
+                    path.display()
+                );
+            }
         }
-        tracing::warn!(path = %path.display(), "a cached object was damaged and is fetched again");
         self.forget(&mut held, digest)?;
         Ok(None)
     }
 
     /// Whether the object is here, without reading it.
     pub fn contains(&self, digest: &Digest) -> bool {
-        self.held().objects.contains_key(digest)
+        self.is_here(&self.held(), digest)
+    }
+
+    fn is_here(&self, held: &Held, digest: &Digest) -> bool {
+        held.objects.contains_key(digest) && self.path(digest).is_file()
     }
 
     /// Bytes of all objects together.
@@ -126,7 +142,12 @@ impl ObjectCache {
 
     fn forget(&self, held: &mut Held, digest: &Digest) -> Result<(), StoreError> {
         let path = self.path(digest);
-        fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &path)(error));
+            }
+            _ => {}
+        }
         if let Some(object) = held.objects.remove(digest) {
             held.bytes -= object.bytes;
         }
@@ -175,6 +196,29 @@ mod tests {
         assert_eq!(cache.get(&digest).unwrap(), None);
         assert!(!cache.contains(&digest));
         assert_eq!(cache.held_bytes(), 0);
+    }
+
+    #[test]
+    fn an_object_whose_file_vanished_is_not_here_and_can_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ObjectCache::open(folder.path(), 10).unwrap();
+        let vanish = |bytes: &[u8]| {
+            let digest = cache.put(bytes).unwrap();
+            fs::remove_file(cache.path(&digest)).unwrap();
+            digest
+        };
+        let one = vanish(b"1111");
+        assert!(!cache.contains(&one));
+        assert_eq!(cache.get(&one).unwrap(), None);
+        assert_eq!(cache.held_bytes(), 0);
+        vanish(b"1111");
+        assert_eq!(cache.put(b"1111").unwrap(), one);
+        assert_eq!(cache.get(&one).unwrap().unwrap(), b"1111");
+        assert_eq!(cache.held_bytes(), 4);
+        // A full cache makes room past it.
+        let two = vanish(b"2222");
+        let three = cache.put(b"33333333").unwrap();
+        assert!(cache.contains(&three) && !cache.contains(&two));
     }
 
     #[test]

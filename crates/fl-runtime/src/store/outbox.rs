@@ -7,7 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fl_model::Digest;
 
-use super::{Access, StoreError, create_folder, files_in, sync_folder, write_atomic};
+use super::{
+    Access, DAMAGED_SUFFIX, StoreError, TEMPORARY_SUFFIX, create_folder, files_in, sync_folder,
+    write_atomic,
+};
 
 /// Longest key, in bytes.
 pub(super) const KEY_BYTES_MAX: usize = 200;
@@ -67,7 +70,8 @@ impl Outbox {
         let mut contents = Vec::with_capacity(DIGEST_BYTES + bytes.len());
         contents.extend_from_slice(&Digest::of(bytes).0);
         contents.extend_from_slice(bytes);
-        write_atomic(&path, &contents, Access::Umask)?;
+        // An update is in it as it was before it was rounded.
+        write_atomic(&path, &contents, Access::Owner)?;
         sizes.insert(key.to_owned(), wanted_bytes);
         Ok(())
     }
@@ -107,6 +111,24 @@ impl Outbox {
         sync_folder(&self.folder)
     }
 
+    /// Takes `key` out, durably, and leaves its bytes in a file beside for whoever may still read them.
+    /// Returns that file, or none when nothing was there.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidKey`], [`StoreError::Io`].
+    pub fn set_aside(&self, key: &str) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.path(key)?;
+        let mut sizes = self.sizes();
+        if !sizes.contains_key(key) {
+            return Ok(None);
+        }
+        let aside = self.folder.join(format!("{key}{DAMAGED_SUFFIX}"));
+        fs::rename(&path, &aside).map_err(StoreError::io("rename", &path))?;
+        sizes.remove(key);
+        sync_folder(&self.folder)?;
+        Ok(Some(aside))
+    }
+
     /// Every key, sorted.
     pub fn keys(&self) -> Vec<String> {
         self.sizes().keys().cloned().collect()
@@ -137,11 +159,14 @@ fn is_key(name: &str) -> bool {
     bytes.len() <= KEY_BYTES_MAX
         && bytes.iter().all(allowed)
         && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-        && !name.ends_with(super::TEMPORARY_SUFFIX)
+        && !name.ends_with(TEMPORARY_SUFFIX)
+        && !name.ends_with(DAMAGED_SUFFIX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -153,6 +178,11 @@ mod tests {
         outbox.put("job.2.train", b"again").unwrap();
         outbox.remove("job.1.train").unwrap();
         outbox.remove("job.1.train").unwrap();
+        let mode = fs::metadata(folder.path().join("job.2.train"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
         drop(outbox);
 
         let outbox = Outbox::open(folder.path(), 100).unwrap();
@@ -187,10 +217,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_aside_is_no_entry_and_keeps_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(folder.path(), 100).unwrap();
+        assert_eq!(outbox.set_aside("a").unwrap(), None);
+        outbox.put("a", b"bytes").unwrap();
+        let before = fs::read(folder.path().join("a")).unwrap();
+        let aside = outbox.set_aside("a").unwrap().unwrap();
+        assert_eq!(outbox.get("a").unwrap(), None);
+        assert_eq!(outbox.held_bytes(), 0);
+        drop(outbox);
+        let outbox = Outbox::open(folder.path(), 100).unwrap();
+        assert_eq!(outbox.keys(), Vec::<String>::new());
+        assert_eq!(fs::read(aside).unwrap(), before);
+    }
+
+    #[test]
     fn a_key_stays_in_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let outbox = Outbox::open(folder.path(), 100).unwrap();
-        for key in ["", "..", "a/b", ".a", "a.part", "ü", &"a".repeat(201)] {
+        for key in [
+            "",
+            "..",
+            "a/b",
+            ".a",
+            "a.part",
+            "a.damaged",
+            "ü",
+            &"a".repeat(201),
+        ] {
             let error = outbox.put(key, b"x").unwrap_err();
             assert!(matches!(error, StoreError::InvalidKey { .. }), "{key}");
         }

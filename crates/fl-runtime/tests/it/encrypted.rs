@@ -4,10 +4,10 @@ use fl_runtime::broker::{Broker, BrokerSettings, hash_password};
 use fl_runtime::mqtt::{MqttServer, MqttSettings, NotDelivered, probe};
 use fl_runtime::nats::{Nats, NatsError, NatsServer, NatsSettings};
 use fl_runtime::settings::Secret;
+use fl_runtime::testing::NatsProcess;
 
-use crate::certificates::Authority;
 use crate::common::{connected, device, fog, message, region};
-use crate::nats_server::Server;
+use fl_runtime::testing::Authority;
 
 const HOSTS: [&str; 2] = ["localhost", "127.0.0.1"];
 
@@ -22,7 +22,7 @@ fn broker_settings() -> BrokerSettings {
 
 async fn start(authority: &Authority, settings: &BrokerSettings) -> Broker {
     authority.issue("broker", &HOSTS);
-    Broker::start(settings, &region(), authority.folder.path())
+    Broker::start(settings, &region(), authority.folder())
         .await
         .expect("a broker with TLS")
 }
@@ -35,7 +35,7 @@ fn client(
     let mut settings = MqttSettings::at(format!("mqtts://{}", broker.address()));
     settings.ca_file = Some("ca.pem".into());
     change(&mut settings);
-    MqttServer::new(&settings, authority.folder.path()).expect("settings")
+    MqttServer::new(&settings, authority.folder()).expect("settings")
 }
 
 fn with_certificate(settings: &mut MqttSettings, name: &str) {
@@ -129,13 +129,13 @@ async fn what_does_not_fit_about_tls_is_named() {
     assert!(untrusted.contains("broker.ca_file"), "{untrusted}");
 
     let plain = MqttSettings::at(format!("mqtt://{}", broker.address()));
-    let plain = MqttServer::new(&plain, authority.folder.path()).unwrap();
+    let plain = MqttServer::new(&plain, authority.folder()).unwrap();
     let plain = probe(&plain, "edge-01").await.unwrap_err();
     assert!(plain.contains("mqtts://"), "{plain}");
 
     let other_name = Authority::new();
     other_name.issue("broker", &["elsewhere"]);
-    let misnamed = Broker::start(&broker_settings(), &region(), other_name.folder.path())
+    let misnamed = Broker::start(&broker_settings(), &region(), other_name.folder())
         .await
         .unwrap();
     let wrong_name = probe(&client(&other_name, &misnamed, |_| {}), "edge-01")
@@ -152,7 +152,7 @@ async fn what_does_not_fit_about_tls_is_named() {
         key_file: Some("none.key".into()),
         ..broker_settings()
     };
-    let error = Broker::start(&missing, &region(), authority.folder.path())
+    let error = Broker::start(&missing, &region(), authority.folder())
         .await
         .err()
         .unwrap();
@@ -171,14 +171,14 @@ async fn nats_speaks_tls_with_client_certificates() {
         path("server.key"),
         path("ca.pem")
     );
-    let server = Server::running(&tls);
+    let server = NatsProcess::running(&tls);
     let connect = |change: fn(&mut NatsSettings)| {
-        let mut settings = NatsSettings::at(format!("tls://localhost:{}", server.port));
+        let mut settings = NatsSettings::at(format!("tls://localhost:{}", server.port()));
         settings.ca_file = Some("ca.pem".into());
         settings.cert_file = Some("root.pem".into());
         settings.key_file = Some("root.key".into());
         change(&mut settings);
-        let server = NatsServer::new(&settings, authority.folder.path()).unwrap();
+        let server = NatsServer::new(&settings, authority.folder()).unwrap();
         async move { Nats::connect_once(&server, "test").await }
     };
     // The server may still be starting.

@@ -2,7 +2,6 @@
 
 mod bad_links;
 mod broker;
-mod certificates;
 mod common;
 mod encrypted;
 mod link;
@@ -10,4 +9,3 @@ mod mosquitto;
 mod nats;
 mod nats_login;
 mod nats_rights;
-mod nats_server;

@@ -8,12 +8,12 @@ use fl_runtime::nats::{
     AppendError, Durability, Follower, From, Nats, ObjectError, SetupError, StoredMessage, Stream,
     StreamLimits, durability,
 };
+use fl_runtime::testing::{JETSTREAM, NatsProcess};
 
 use crate::common::PATIENCE_S;
-use crate::nats_server::{JETSTREAM, Server};
 
-async fn ready() -> (Server, Nats) {
-    let server = Server::running(JETSTREAM);
+async fn ready() -> (NatsProcess, Nats) {
+    let server = NatsProcess::running(JETSTREAM);
     let nats = server.connect().await;
     nats.ensure_streams(&StreamLimits::default())
         .await
@@ -133,18 +133,52 @@ async fn a_partial_is_taken_once_and_purged_when_named() {
     let message = next(&mut follower).await;
     assert_eq!((message.sequence, &message.payload), (sequence, &sum));
     assert_eq!(message.traceparent.as_deref(), Some("00-trace"));
-    assert_eq!(
-        nats.purge(Stream::Partials, "fl.partial.job.1.>")
-            .await
-            .unwrap(),
-        1
-    );
+    let purge = |until| nats.purge(Stream::Partials, "fl.partial.job.1.>", until);
+    assert_eq!(purge(Some(sequence - 1)).await.unwrap(), 0);
+    assert_eq!(purge(Some(sequence)).await.unwrap(), 1);
+    append(sum.clone()).await.unwrap();
+    let subjects = || nats.subjects(Stream::Partials, "fl.partial.job.>");
+    assert_eq!(subjects().await.unwrap(), [subject]);
+    assert_eq!(purge(None).await.unwrap(), 1);
+    assert!(subjects().await.unwrap().is_empty());
     assert!(
         nats.last(Stream::Partials, subject)
             .await
             .unwrap()
             .is_none()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_records_outlive_a_purge_of_older_ones() {
+    let (_server, nats) = ready().await;
+    let put = async |subject: &str| {
+        nats.put_latest(subject, bytes(subject), None)
+            .await
+            .unwrap()
+    };
+    put("fl.down.north.roster").await;
+    for round in 0..5 {
+        put(&format!("fl.down.north.settled.job.{round}.train")).await;
+    }
+    put("fl.down.north.settled.other.0.train").await;
+    let purge = async || {
+        nats.purge_oldest(Stream::Down, "fl.down.north.settled.job.>", 3)
+            .await
+            .unwrap()
+    };
+    assert_eq!(purge().await, 2);
+    assert_eq!(purge().await, 0);
+    for (subject, there) in [
+        ("fl.down.north.roster", true),
+        ("fl.down.north.settled.other.0.train", true),
+        ("fl.down.north.settled.job.1.train", false),
+        ("fl.down.north.settled.job.2.train", true),
+        ("fl.down.north.settled.job.4.train", true),
+    ] {
+        let last = nats.last(Stream::Down, subject).await.unwrap();
+        assert_eq!(last.is_some(), there, "{subject}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,7 +244,7 @@ async fn a_follower_notices_a_stream_made_anew() {
     let mut follower = nats.follow(Stream::Down, vec!["fl.down.>".into()], From::LastPerSubject);
     assert_eq!(next(&mut follower).await.payload, "three");
     server.kill();
-    std::fs::remove_dir_all(server.folder.path().join("data")).unwrap();
+    std::fs::remove_dir_all(server.folder().join("data")).unwrap();
     server.start();
     let making = async {
         while nats.ensure_streams(&StreamLimits::default()).await.is_err() {
@@ -295,7 +329,7 @@ async fn objects_are_what_their_name_says() {
     );
 
     // What somebody else has put under a digest that is not its own.
-    let client = async_nats::connect(format!("127.0.0.1:{}", server.port))
+    let client = async_nats::connect(format!("127.0.0.1:{}", server.port()))
         .await
         .unwrap();
     let bucket = async_nats::jetstream::new(client)
@@ -339,12 +373,12 @@ async fn heartbeats_reach_who_listens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_at_the_start_is_waited_for() {
-    let mut server = Server::new(JETSTREAM);
+    let mut server = NatsProcess::new(JETSTREAM);
     let settings = server.server(&server.settings());
     let error = Nats::connect_once(&settings, "test").await.err().unwrap();
     let message = error.to_string();
     assert!(
-        message.contains(&server.port.to_string()) && message.contains("nats-server"),
+        message.contains(&server.port().to_string()) && message.contains("nats-server"),
         "{message}"
     );
 
@@ -371,7 +405,7 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_lacks_is_named() {
-    let server = Server::running("");
+    let server = NatsProcess::running("");
     let nats = server.connect().await;
     let error = nats
         .ensure_streams(&StreamLimits::default())
@@ -379,7 +413,8 @@ async fn what_the_server_lacks_is_named() {
         .unwrap_err();
     assert!(matches!(error, SetupError::NoJetStream { .. }), "{error}");
 
-    let server = Server::running("jetstream { store_dir: \"STORE/data\", max_file_store: 10MB }");
+    let server =
+        NatsProcess::running("jetstream { store_dir: \"STORE/data\", max_file_store: 10MB }");
     let nats = server.connect().await;
     let error = nats
         .ensure_streams(&StreamLimits::default())
@@ -391,10 +426,11 @@ async fn what_the_server_lacks_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whether_the_server_flushes_is_seen() {
     let seen = |sync: &str| {
-        let server = Server::running(&format!("jetstream {{ store_dir: \"STORE/data\"{sync} }}"));
+        let server =
+            NatsProcess::running(&format!("jetstream {{ store_dir: \"STORE/data\"{sync} }}"));
         async move {
             server.connect().await;
-            let url = format!("http://127.0.0.1:{}", server.monitor_port);
+            let url = format!("http://127.0.0.1:{}", server.monitor_port());
             durability(&url).await.unwrap()
         }
     };

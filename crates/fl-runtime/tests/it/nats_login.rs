@@ -5,13 +5,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use fl_runtime::nats::{Nats, NatsError};
 use fl_runtime::settings::Secret;
+use fl_runtime::testing::NatsProcess;
 use nkeys::KeyPair;
-
-use crate::nats_server::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_login_is_no_reason_to_wait() {
-    let server = Server::running("authorization { user: root, password: right }");
+    let server = NatsProcess::running("authorization { user: root, password: right }");
     let mut settings = server.settings();
     settings.user = Some("root".into());
     settings.password = Some(Secret::new("right"));
@@ -31,7 +30,7 @@ async fn a_wrong_login_is_no_reason_to_wait() {
         .unwrap();
     assert!(matches!(error, NatsError::Refused { .. }), "{error}");
 
-    let server = Server::running("authorization { token: secret }");
+    let server = NatsProcess::running("authorization { token: secret }");
     let mut settings = server.settings();
     settings.token = Some(Secret::new("secret"));
     Nats::connect(&server.server(&settings), "test")
@@ -77,7 +76,7 @@ async fn a_credentials_file_lets_its_user_in() {
         &user,
         serde_json::json!({"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1}),
     );
-    let server = Server::running(&format!(
+    let server = NatsProcess::running(&format!(
         "operator: {operator_claim}\nresolver: MEMORY\nresolver_preload: {{ {}: {account_claim} }}",
         account.public_key()
     ));
@@ -87,7 +86,7 @@ async fn a_credentials_file_lets_its_user_in() {
             "-----BEGIN NATS USER JWT-----\n{user_claim}\n------END NATS USER JWT------\n\n\
              -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
         );
-        std::fs::write(server.folder.path().join(name), text).unwrap();
+        std::fs::write(server.folder().join(name), text).unwrap();
     };
     write("user.creds", &user);
     write("stranger.creds", &KeyPair::new_user());

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use fl_model::ObjectRef;
 use fl_runtime::nats::{AppendError, From, Nats, Stream, StreamLimits};
 use fl_runtime::settings::Secret;
+use fl_runtime::testing::{JETSTREAM, NatsProcess};
 
 use crate::common::PATIENCE_S;
-use crate::nats_server::{JETSTREAM, Server};
 
 /// What a fog of region north may do; the root may do everything.
 const USERS: &str = r#"
@@ -33,7 +33,7 @@ authorization {
 }
 "#;
 
-async fn login(server: &Server, user: &str, password: &str) -> Nats {
+async fn login(server: &NatsProcess, user: &str, password: &str) -> Nats {
     let mut settings = server.settings();
     settings.user = Some(user.into());
     settings.password = Some(Secret::new(password));
@@ -51,7 +51,7 @@ async fn soon<T>(something: impl Future<Output = T>) -> T {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fog_does_its_work_without_the_rights_of_an_administrator() {
-    let server = Server::running(&format!("{JETSTREAM}\n{USERS}"));
+    let server = NatsProcess::running(&format!("{JETSTREAM}\n{USERS}"));
     let root = login(&server, "root", "root-secret").await;
     root.ensure_streams(&StreamLimits::default()).await.unwrap();
     let fog = login(&server, "fog-north", "fog-secret").await;
@@ -95,7 +95,7 @@ async fn a_fog_does_its_work_without_the_rights_of_an_administrator() {
     let (limits, down) = (StreamLimits::default(), "fl.down.north.plan.job");
     let (put, purged, made) = tokio::join!(
         fog.put_latest(down, sum.clone(), None),
-        fog.purge(Stream::Partials, "fl.partial.>"),
+        fog.purge(Stream::Partials, "fl.partial.>", None),
         fog.ensure_streams(&limits),
     );
     assert!(

@@ -147,10 +147,10 @@ async fn tls_trusts_the_authority_it_is_given_and_no_other() {
         .expect("a certificate can be made");
 
     let trusting = |cert: &str, name: &str| {
-        let ca_file = home.path().join(name);
-        std::fs::write(&ca_file, cert).expect("the file can be written");
+        std::fs::write(home.path().join(name), cert).expect("the file can be written");
         let mut settings = to(&endpoint);
-        settings.otlp.as_mut().expect("just set").ca_file = Some(ca_file);
+        // Relative to the home, wherever the process runs.
+        settings.otlp.as_mut().expect("just set").ca_file = Some(name.into());
         Exporter::start(&settings, home.path(), None).expect("settings are valid")
     };
     let (_, batches, spans) = round(5);

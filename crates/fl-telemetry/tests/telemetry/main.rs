@@ -2,5 +2,4 @@
 
 mod export;
 mod federation;
-mod jaeger;
 mod rounds;

@@ -96,6 +96,25 @@ impl<'de, T: Element> Deserialize<'de> for Typed<T> {
     }
 }
 
+/// An integer of 128 bits, as a byte string of 16 bytes in little endian.
+pub(crate) struct Wide(pub(crate) i128);
+
+impl Serialize for Wide {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0.to_le_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Wide {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_bytes(deserializer, |bytes| {
+            i128::read(bytes)
+                .map(Self)
+                .ok_or("not a number of 16 bytes")
+        })
+    }
+}
+
 /// Integers on the grid, as 16 bits each where all of them fit and as 32 otherwise.
 pub(crate) struct Integers(pub(crate) Vec<i32>);
 

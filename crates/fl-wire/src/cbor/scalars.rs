@@ -1,6 +1,6 @@
 //! Mirrors of numbers, text and containers.
 
-use super::arrays::{Bytes, Integers, Typed};
+use super::arrays::{Bytes, Integers, Typed, Wide};
 use super::{Wire, list_of_mirrors};
 use crate::error::WireError;
 
@@ -62,7 +62,29 @@ number! {
     u64, Typed;
     i16, Typed;
     i64, Typed;
-    i128, Typed;
+}
+
+/// Beyond CBOR's integers: as an element of a list of them, 16 bytes in little endian.
+impl Wire for i128 {
+    const NAME: &'static str = "a wide number";
+    type Mirror = Wide;
+    type MirrorList = Typed<i128>;
+
+    fn mirror(&self) -> Wide {
+        Wide(*self)
+    }
+
+    fn from_mirror(mirror: Wide) -> Result<Self, WireError> {
+        Ok(mirror.0)
+    }
+
+    fn mirror_list(list: &[Self]) -> Self::MirrorList {
+        Typed(list.to_vec())
+    }
+
+    fn from_mirror_list(list: Self::MirrorList) -> Result<Vec<Self>, WireError> {
+        Ok(list.0)
+    }
 }
 
 impl Wire for i32 {

@@ -53,10 +53,10 @@ mirror_struct! {
     EvaluationCounters, "evaluation counters", EvaluationCountersMirror {
         examples: u64,
         correct: u64,
-        loss: i64,
+        loss: i128,
         confusion: Vec<u64>,
-        absolute_error: i64,
-        squared_error: i64,
+        absolute_error: i128,
+        squared_error: i128,
     } check check_counters
 }
 
@@ -79,7 +79,7 @@ mirror_enum! {
 mirror_struct! {
     TrainMetrics, "training figures", TrainMetricsMirror {
         examples: u64,
-        loss: i64,
+        loss: i128,
         magnitudes: Vec<i16>,
         saturated: Vec<u64>,
     } check check_metrics

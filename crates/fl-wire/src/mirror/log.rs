@@ -1,9 +1,9 @@
 //! Entries of the job's log.
 
 use fl_model::{
-    Absence, Digest, Epoch, EvaluationCounters, Grid, JobEnd, JobSpec, LogEntry, Normalization,
-    ObjectRef, PhaseResult, Reason, RegionAbsence, RegionId, RegionSummary, RoundKey, RoundOutcome,
-    RoundPlan,
+    Absence, Digest, Epoch, EvaluationCounters, Grid, JobEnd, JobFailure, JobSpec, LogEntry,
+    Normalization, ObjectRef, PhaseResult, Reason, RegionAbsence, RegionId, RegionSummary,
+    RoundKey, RoundOutcome, RoundPlan,
 };
 
 use crate::cbor::{mirror_enum, mirror_struct};
@@ -13,7 +13,11 @@ mirror_enum! {
 }
 
 mirror_enum! {
-    JobEnd, "end of a job", JobEndMirror { Finished, Stopped }
+    JobEnd, "end of a job", JobEndMirror { Finished, Stopped, Failed(JobFailure) }
+}
+
+mirror_enum! {
+    JobFailure, "failure of a job", JobFailureMirror { Diverged, Unmergeable }
 }
 
 mirror_struct! {
@@ -30,6 +34,7 @@ mirror_struct! {
         edge_up_bytes: u64,
         fog_up_bytes: u64,
         down_bytes: u64,
+        absent_more: u32,
     }
 }
 

@@ -99,6 +99,7 @@ mirror_struct! {
         object: ObjectRef,
         chunk_bytes: u32,
         chunks: Vec<Digest>,
+        contribution_to: Option<RoundKey>,
     } check check_manifest
 }
 
@@ -160,7 +161,17 @@ fn at_most(what: &'static str, count: usize, limit: usize) -> Result<(), WireErr
     Err(WireError::value(what, format!("{count} exceeds {limit}")))
 }
 
+/// Text for people is shown on terminals, which obey control characters.
+fn printable(what: &'static str, text: &str) -> Result<(), WireError> {
+    if text.contains(char::is_control) {
+        return Err(WireError::value(what, "it has a control character"));
+    }
+    Ok(())
+}
+
 fn check_hello(hello: &Hello) -> Result<(), WireError> {
+    printable("agent's version", &hello.agent)?;
+    printable("runtime's version", &hello.runtime)?;
     at_most(
         "length of the agent's version",
         hello.agent.len(),
@@ -197,6 +208,7 @@ fn check_manifest(manifest: &Manifest) -> Result<(), WireError> {
         object,
         chunk_bytes,
         chunks,
+        contribution_to: _,
     } = manifest;
     at_most("number of chunks", chunks.len(), limits::CHUNKS_MAX)?;
     at_most(
@@ -242,6 +254,7 @@ fn check_want(want: &Want) -> Result<(), WireError> {
 }
 
 fn check_decline(decline: &Decline) -> Result<(), WireError> {
+    printable("detail", &decline.detail)?;
     at_most(
         "length of the detail",
         decline.detail.len(),

@@ -173,6 +173,7 @@ mirror_struct! {
         contributions_max: u32,
         deadline_ms: u32,
         trace: TraceContext,
+        region_contributions_max: u32,
     } check check_plan
 }
 

@@ -15,7 +15,7 @@ mirror_struct! {
         weight: u64,
         updates: u64,
         examples: u64,
-        loss: i64,
+        loss: i128,
         magnitudes: Vec<i16>,
         saturated: Vec<u64>,
     } check check_update_sum

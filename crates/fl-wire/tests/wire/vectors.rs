@@ -108,6 +108,7 @@ fn stored_messages_are_read() {
     check::<Beat>("beat", None);
     check::<FogBeat>("fog_beat", None);
     check::<Manifest>("manifest", None);
+    check::<Manifest>("manifest_of_contribution", None);
     check::<Want>("want", None);
     check::<Decline>("decline", None);
     check::<SpanBatch>("spans", None);

@@ -95,6 +95,7 @@ impl Agent {
             );
         }
         let offset_us = welcome.fog_time_us.saturating_sub(wall_us_signed());
+        self.traces.clock_offset(offset_us / 1_000);
         if offset_us.saturating_abs() > CLOCK_OFFSET_SHOWN_US {
             tracing::warn!(
                 "this device's clock is {:.1} s off the fog's: rounds do not mind, logs do",

@@ -284,6 +284,46 @@ fn a_round_keeps_the_rows_it_began_with() {
 }
 
 #[test]
+fn a_restart_in_a_round_does_not_change_its_rows() {
+    let mut device = device(ROOM);
+    let statistics = |device: &Device, round| device.task(round, Work::Statistics, MODEL);
+    device.contribution(1, Work::Statistics);
+    let restart = |device: &mut Device| {
+        let worker = &device.worker;
+        let file = worker.data_file.clone();
+        device.worker = Worker::new(worker.identity.clone(), device.ledger.clone(), file, None);
+    };
+    restart(&mut device);
+    device.contribution(1, Work::Statistics);
+
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(DATA), &mut text).unwrap();
+    let fewer: Vec<&str> = text.lines().take(3_000).collect();
+    fs::write(device.data_file(), fewer.join("\n")).unwrap();
+    restart(&mut device);
+    for _ in 0..2 {
+        let Done::Failed(_, failure) = device.worker.perform(&statistics(&device, 1)) else {
+            panic!("a round goes on with other rows than it began with");
+        };
+        assert_eq!(failure.reason, Reason::DataUnusable);
+        let said = ["data.csv", "changed since round 1", "next round"];
+        assert!(
+            said.iter().all(|part| failure.detail.contains(part)),
+            "{failure}"
+        );
+    }
+    device.contribution(2, Work::Statistics);
+    // With the file of the beginning, the round can still be taken part in.
+    fs::write(device.data_file(), DATA).unwrap();
+    restart(&mut device);
+    assert!(matches!(
+        device.worker.perform(&statistics(&device, 2)),
+        Done::Failed(..)
+    ));
+    device.contribution(3, Work::Statistics);
+}
+
+#[test]
 fn what_is_not_wanted_any_more_is_not_stored() {
     let device = device(ROOM);
     let task = device.task(0, Work::Statistics, MODEL);

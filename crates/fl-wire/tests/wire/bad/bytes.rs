@@ -2,7 +2,7 @@
 
 use coset::CborSerializable;
 use fl_model::{Contribution, PartialSum, Reason, RoundPlan};
-use fl_wire::{Beat, Manifest, Receipt};
+use fl_wire::{Beat, Decline, Hello, Manifest, Receipt};
 
 use crate::hex;
 use crate::samples::{self};
@@ -330,6 +330,23 @@ pub(super) fn values() -> Vec<Case> {
             "figures of two tensors with one",
             "82d84d480100feffff7f0080d84e4c00000080409c000000000000",
             "81d84d480100feffff7f0080",
+        ),
+        // "column CO": the space in between becomes an escape.
+        of(
+            "decline_with_escape",
+            "a text for terminals has a control character",
+            "decline",
+            "636f6c756d6e20434f",
+            "636f6c756d6e1b434f",
+            open::<Decline>,
+        ),
+        of(
+            "hello_with_line_break",
+            "an agent's version has a line break",
+            "hello",
+            "65302e312e30",
+            "65302e310a30",
+            open::<Hello>,
         ),
         of(
             "digest_short",

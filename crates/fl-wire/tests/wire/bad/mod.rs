@@ -192,6 +192,7 @@ fn what_could_not_be_read_is_not_sealed() {
         object,
         chunk_bytes: 0,
         chunks: Vec::new(),
+        contribution_to: None,
     };
     let header = Header::new(MessageKind::Manifest, &fog());
     let refused = fl_wire::seal(&header, &manifest, &key).unwrap_err();

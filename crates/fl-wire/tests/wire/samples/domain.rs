@@ -2,11 +2,11 @@
 
 use fl_model::{
     Absence, AdaptiveRule, Contribution, DataSpec, DeviceId, Digest, Epoch, EvaluateWork,
-    EvaluationCounters, Feature, FeatureSpec, FeatureStatistics, Grid, GridWidth, JobEnd, JobSpec,
-    Label, LocalOptimizer, LogEntry, Loss, Normalization, ObjectRef, PartialSum, Payload, Phase,
-    PhaseResult, Privacy, ProtectedUpdate, Reason, RegionAbsence, RegionSummary, RoundOutcome,
-    RoundPlan, ServerOptimizer, Split, Sum, TrainMetrics, TrainWork, TrainingSpec, UpdateSum,
-    Weighting, Work,
+    EvaluationCounters, Feature, FeatureSpec, FeatureStatistics, Grid, GridWidth, JobEnd,
+    JobFailure, JobSpec, Label, LocalOptimizer, LogEntry, Loss, Normalization, ObjectRef,
+    PartialSum, Payload, Phase, PhaseResult, Privacy, ProtectedUpdate, Reason, RegionAbsence,
+    RegionSummary, RoundOutcome, RoundPlan, ServerOptimizer, Split, Sum, TrainMetrics, TrainWork,
+    TrainingSpec, UpdateSum, Weighting, Work,
 };
 
 use super::*;
@@ -105,6 +105,7 @@ pub(crate) fn plan(phase: Phase) -> RoundPlan {
         contributions_max: 12,
         deadline_ms: 20_000,
         trace: trace(),
+        region_contributions_max: 5,
     }
 }
 
@@ -125,7 +126,7 @@ pub(super) fn counters() -> EvaluationCounters {
         loss: -1_048_576,
         confusion: vec![4000, 600, 584, 3600],
         absolute_error: 0,
-        squared_error: i64::MAX,
+        squared_error: i128::from(i64::MAX) + 1,
     }
 }
 
@@ -261,6 +262,7 @@ pub(crate) fn log_entries() -> Vec<(&'static str, LogEntry)> {
                     edge_up_bytes: 123_456,
                     fog_up_bytes: 1_000,
                     down_bytes: 654_321,
+                    absent_more: 3,
                 },
                 at_us,
             },
@@ -308,6 +310,13 @@ pub(crate) fn log_entries() -> Vec<(&'static str, LogEntry)> {
             "ended",
             LogEntry::Ended {
                 how: JobEnd::Finished,
+                at_us,
+            },
+        ),
+        (
+            "failed",
+            LogEntry::Ended {
+                how: JobEnd::Failed(JobFailure::Diverged),
                 at_us,
             },
         ),

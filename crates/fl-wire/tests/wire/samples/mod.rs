@@ -240,17 +240,24 @@ pub(crate) fn messages() -> Vec<Sample> {
         },
         same,
     ));
-    all.push(sample(
-        "manifest",
-        &fog(),
-        &Manifest {
-            object: ObjectRef {
-                digest: Digest::of(b"object"),
-                bytes: 122_881,
-            },
-            chunk_bytes: 122_880,
-            chunks: vec![Digest::of(b"first"), Digest::of(b"second")],
+    let manifest = Manifest {
+        object: ObjectRef {
+            digest: Digest::of(b"object"),
+            bytes: 122_881,
         },
+        chunk_bytes: 122_880,
+        chunks: vec![Digest::of(b"first"), Digest::of(b"second")],
+        contribution_to: None,
+    };
+    all.push(sample("manifest", &fog(), &manifest, regional));
+    let of_contribution = Manifest {
+        contribution_to: Some(round_key(Phase::Train)),
+        ..manifest
+    };
+    all.push(sample(
+        "manifest_of_contribution",
+        &device(),
+        &of_contribution,
         regional,
     ));
     all.push(sample("want", &device(), &want(), regional));

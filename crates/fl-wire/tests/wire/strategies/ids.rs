@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 pub(super) const NAME: &str = "[A-Za-z0-9][A-Za-z0-9_-]{0,47}";
-pub(super) const TEXT: &str = ".{0,12}";
+pub(super) const TEXT: &str = "\\PC{0,12}";
 
 /// Tensors and columns of a value.
 pub(super) const TENSORS: std::ops::Range<usize> = 0..4;

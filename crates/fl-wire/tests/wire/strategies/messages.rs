@@ -169,8 +169,9 @@ pub(crate) fn fog_beat() -> impl Strategy<Value = FogBeat> {
 
 pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
     let chunk_bytes = 1..=limits::CHUNK_BYTES_MAX as u32;
-    (digest(), chunk_bytes, vec(digest(), 0..6), any::<u32>()).prop_map(
-        |(digest, chunk_bytes, chunks, rest)| {
+    let to = option::of(round_key());
+    (digest(), chunk_bytes, vec(digest(), 0..6), any::<u32>(), to).prop_map(
+        |(digest, chunk_bytes, chunks, rest, contribution_to)| {
             let last = u64::from(rest % chunk_bytes + 1);
             let before = chunks.len().saturating_sub(1) as u64 * u64::from(chunk_bytes);
             let bytes = if chunks.is_empty() { 0 } else { before + last };
@@ -178,6 +179,7 @@ pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
                 object: ObjectRef { digest, bytes },
                 chunk_bytes,
                 chunks,
+                contribution_to,
             }
         },
     )

@@ -156,12 +156,17 @@ pub(crate) fn plan() -> impl Strategy<Value = RoundPlan> {
         objects,
         data(),
         work(),
-        any::<[u32; 3]>(),
+        any::<[u32; 4]>(),
         trace(),
     )
         .prop_map(
             |(key, epoch, (model, parameters), data, work, numbers, trace)| {
-                let [quorum, contributions_max, deadline_ms] = numbers;
+                let [
+                    quorum,
+                    contributions_max,
+                    deadline_ms,
+                    region_contributions_max,
+                ] = numbers;
                 let phase = match work {
                     Work::Statistics => Phase::Statistics,
                     Work::Train(_) => Phase::Train,
@@ -178,6 +183,7 @@ pub(crate) fn plan() -> impl Strategy<Value = RoundPlan> {
                     contributions_max,
                     deadline_ms,
                     trace,
+                    region_contributions_max,
                 }
             },
         )

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fl_model::{
-    Absence, Contribution, EvaluationCounters, FeatureStatistics, JobEnd, LogEntry, MemberId,
-    PartialSum, Payload, Phase, PhaseResult, ProtectedUpdate, Reason, RegionAbsence, RegionSummary,
-    RoundKey, RoundOutcome, Sum, TrainMetrics, UpdateSum,
+    Absence, Contribution, EvaluationCounters, FeatureStatistics, JobEnd, JobFailure, LogEntry,
+    MemberId, PartialSum, Payload, Phase, PhaseResult, ProtectedUpdate, Reason, RegionAbsence,
+    RegionSummary, RoundKey, RoundOutcome, Sum, TrainMetrics, UpdateSum,
 };
 use fl_wire::{MomentsObject, ParameterObject, SnapshotObject};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -29,7 +29,7 @@ pub(super) fn statistics() -> impl Strategy<Value = FeatureStatistics> {
 
 pub(super) fn counters() -> impl Strategy<Value = EvaluationCounters> {
     let confusion = (0usize..4).prop_flat_map(|classes| vec(any::<u64>(), classes * classes));
-    (any::<(u64, u64, i64, i64, i64)>(), confusion).prop_map(|(numbers, confusion)| {
+    (any::<(u64, u64, i128, i128, i128)>(), confusion).prop_map(|(numbers, confusion)| {
         let (examples, correct, loss, absolute_error, squared_error) = numbers;
         EvaluationCounters {
             examples,
@@ -55,7 +55,7 @@ pub(super) type Tensor<T> = (Vec<T>, i16, u64);
 
 pub(super) fn update() -> impl Strategy<Value = Payload> {
     let tensors = vec((coordinates(), any::<i16>(), any::<u64>()), TENSORS);
-    (any::<(u64, u64, i64)>(), tensors).prop_map(|((weight, examples, loss), tensors)| {
+    (any::<(u64, u64, i128)>(), tensors).prop_map(|((weight, examples, loss), tensors)| {
         let (q, magnitudes, saturated) = unzip(tensors);
         Payload::Update {
             update: ProtectedUpdate::Plain { weight, q },
@@ -97,7 +97,7 @@ pub(super) fn update_sum() -> impl Strategy<Value = UpdateSum> {
         (vec(any::<i64>(), COORDINATES), any::<i16>(), any::<u64>()),
         TENSORS,
     );
-    (any::<(u64, u64, u64, i64)>(), tensors).prop_map(|(numbers, tensors)| {
+    (any::<(u64, u64, u64, i128)>(), tensors).prop_map(|(numbers, tensors)| {
         let (weight, updates, examples, loss) = numbers;
         let (wq, magnitudes, saturated) = unzip(tensors);
         UpdateSum {
@@ -188,8 +188,16 @@ pub(super) fn region_absences() -> impl Strategy<Value = Vec<RegionAbsence>> {
     vec(absence, 0..4)
 }
 
+const ENDS: [JobEnd; 4] = [
+    JobEnd::Finished,
+    JobEnd::Stopped,
+    JobEnd::Failed(JobFailure::Diverged),
+    JobEnd::Failed(JobFailure::Unmergeable),
+];
+
 pub(super) fn summary() -> impl Strategy<Value = RegionSummary> {
-    (any::<u32>(), absences(), any::<[u64; 3]>()).prop_map(|(contributors, absent, bytes)| {
+    (any::<[u32; 2]>(), absences(), any::<[u64; 3]>()).prop_map(|(devices, absent, bytes)| {
+        let [contributors, absent_more] = devices;
         let [edge_up_bytes, fog_up_bytes, down_bytes] = bytes;
         RegionSummary {
             contributors,
@@ -197,6 +205,7 @@ pub(super) fn summary() -> impl Strategy<Value = RegionSummary> {
             edge_up_bytes,
             fog_up_bytes,
             down_bytes,
+            absent_more,
         }
     })
 }
@@ -248,8 +257,7 @@ pub(crate) fn log_entry() -> impl Strategy<Value = LogEntry> {
             result: Box::new(result),
             at_us,
         }),
-        (select(vec![JobEnd::Finished, JobEnd::Stopped]), at())
-            .prop_map(|(how, at_us)| LogEntry::Ended { how, at_us }),
+        (select(ENDS.to_vec()), at()).prop_map(|(how, at_us)| LogEntry::Ended { how, at_us }),
     ]
 }
 

@@ -1,59 +1,50 @@
 //! A federation for one test.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use fl_telemetry::TraceId;
-use fl_telemetry::check::{CollectedSpan, findings, read_json};
+use fl_telemetry::check::{CollectedSpan, read_json};
+use fl_view::{JobEvent, RoundView};
 use tempfile::TempDir;
 use xtask::demo::{
-    CLOUD_ROOT, Course, Federation, Job, JobEvent, Programs, Region, Results, RoundReport, Watch,
-    discover, merge_traces,
+    CLOUD_ROOT, Course, Federation, Job, News, Programs, Region, Results, Watch, agent_name,
+    discover, fog_name, merge_traces,
 };
 use xtask::fetch;
 use xtask::processes::Interrupt;
-use xtask::workspace;
 
-/// A loaded machine must not fail a test.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+use crate::{LOOK_AGAIN, PATIENCE, binaries, root};
 
 /// A federation in a folder of its own, its job imported and ready to be submitted.
-pub(crate) struct Stage {
-    pub(crate) federation: Federation,
-    pub(crate) results: Results,
-    pub(crate) job: Job,
+pub struct Stage {
+    pub federation: Federation,
+    pub results: Results,
+    pub job: Job,
     // Last, so that the processes end before their folder goes.
     folder: TempDir,
 }
 
-/// The workspace.
-pub(crate) fn root() -> PathBuf {
-    workspace::root().expect("a checkout")
-}
-
-/// The folder of the built programs.
-pub(crate) fn binaries() -> PathBuf {
-    let program = workspace::binary_for_test(CLOUD_ROOT).expect("built programs");
-    program.parent().expect("a folder").to_path_buf()
-}
-
 /// The hospitals: two regions of two devices, small and quick.
-pub(crate) fn hospitals() -> Vec<Region> {
+pub fn hospitals() -> Vec<Region> {
     discover(&root().join("data/heart-disease")).expect("shipped data")
 }
 
 /// The hospitals' job with other numbers.
-pub(crate) fn hospitals_job(rounds: u32, quorum: u32) -> Job {
+pub fn hospitals_job(rounds: u32, quorum: u32) -> Job {
     let mut job = Job::load(&root().join("config/jobs/heart-disease.toml")).expect("a shipped job");
     job.set_rounds(rounds);
     job.set_quorum(quorum);
     job
 }
 
+/// The twelve stations in their three regions.
+pub fn stations() -> Vec<Region> {
+    discover(&root().join("data/beijing-air")).expect("shipped data")
+}
+
 /// Four stations in two regions.
-pub(crate) fn stations() -> Vec<Region> {
-    let mut regions = discover(&root().join("data/beijing-air")).expect("shipped data");
+pub fn some_stations() -> Vec<Region> {
+    let mut regions = stations();
     regions.truncate(2);
     for region in &mut regions {
         region.devices.truncate(2);
@@ -62,7 +53,7 @@ pub(crate) fn stations() -> Vec<Region> {
 }
 
 /// The stations' job with other numbers.
-pub(crate) fn stations_job(rounds: u32, quorum: u32) -> Job {
+pub fn stations_job(rounds: u32, quorum: u32) -> Job {
     let file = root().join("config/jobs/virtual-particle-sensor.toml");
     let mut job = Job::load(&file).expect("a shipped job");
     job.set_rounds(rounds);
@@ -72,7 +63,7 @@ pub(crate) fn stations_job(rounds: u32, quorum: u32) -> Job {
 
 impl Stage {
     /// Makes the homes, enrols everybody and imports the job's model. Spans also go to `otlp`.
-    pub(crate) fn set(job: Job, regions: Vec<Region>, otlp: Option<&str>) -> Self {
+    pub fn set(job: Job, regions: Vec<Region>, otlp: Option<&str>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("a federation ")
             .tempdir()
@@ -117,15 +108,12 @@ impl Stage {
     }
 
     /// The root's home.
-    pub(crate) fn home(&self) -> PathBuf {
+    pub fn home(&self) -> PathBuf {
         self.federation.home(CLOUD_ROOT)
     }
 
     /// Starts the processes, runs the job to its end, and hands every finished round to `on_round`.
-    pub(crate) fn run(
-        &mut self,
-        mut on_round: impl FnMut(&mut Federation, &RoundReport),
-    ) -> Course {
+    pub fn run(&mut self, mut on_round: impl FnMut(&mut Federation, &RoundView)) -> Course {
         self.federation.start().expect("a start");
         let file = self.results.job(&self.job.name);
         let home = self.home();
@@ -145,12 +133,12 @@ impl Stage {
                 panic!("{failure}");
             }
             match watch.next(LOOK_AGAIN).expect("a follower") {
-                Some(JobEvent::Done(round)) => {
+                Some(News::Told(JobEvent::Done(round))) => {
                     quiet_since = Instant::now();
                     on_round(&mut self.federation, &round);
                     let _ = course.add(*round, self.federation.devices());
                 }
-                Some(JobEvent::Ended { how }) => {
+                Some(News::Told(JobEvent::Ended { how })) => {
                     assert_eq!(how, "finished");
                     return course;
                 }
@@ -164,7 +152,7 @@ impl Stage {
     }
 
     /// The ends of all logs, for a failure's message.
-    pub(crate) fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let mut words = String::new();
         for name in self.federation.fleet.names() {
             let log = self.federation.fleet.log_path(name);
@@ -176,19 +164,46 @@ impl Stage {
         words
     }
 
+    /// Waits until every device and fog has deleted what it sent: each does so only when the root has
+    /// settled it, so nothing may stay.
+    pub fn wait_for_empty_outboxes(&self) {
+        let end = Instant::now() + PATIENCE;
+        for region in self.federation.regions() {
+            let agents = region.devices.iter();
+            let agents = agents.map(|device| agent_name(device.id.as_str()));
+            for name in agents.chain([fog_name(region)]) {
+                let outbox = self.federation.home(&name).join("outbox");
+                while let Some(left) = first_in(&outbox) {
+                    assert!(Instant::now() < end, "{} stays", left.display());
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+            }
+        }
+    }
+
     /// Ends all processes in order; none may have to be killed.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         let killed = self.federation.fleet.end_all();
         assert!(killed.is_empty(), "{killed:?} did not end by themselves");
     }
 
     /// After the end: the spans that the processes kept, merged into one file as the demo does it.
-    pub(crate) fn kept_spans(&self) -> Vec<CollectedSpan> {
+    pub fn kept_spans(&self) -> Vec<CollectedSpan> {
         let merged = merge_traces(&self.results.homes(), &self.results.traces());
         assert!(merged.expect("a merged file").spans > 0);
-        let json = std::fs::read_to_string(self.results.traces()).expect("a merged file");
-        read_json(&json).expect("OTLP JSON")
+        read_json(&self.traces_file()).expect("OTLP JSON")
     }
+
+    /// The text of that file.
+    pub fn traces_file(&self) -> String {
+        std::fs::read_to_string(self.results.traces()).expect("a merged file")
+    }
+}
+
+fn first_in(outbox: &Path) -> Option<PathBuf> {
+    let mut entries = std::fs::read_dir(outbox).expect("an outbox");
+    let entry = entries.next()?;
+    Some(entry.expect("a readable outbox").path())
 }
 
 /// A failed test's folder is for reading.
@@ -199,48 +214,4 @@ impl Drop for Stage {
             eprintln!("logs and homes stay in {}", self.results.folder().display());
         }
     }
-}
-
-/// The spans of one trace.
-pub(crate) fn of_trace(spans: &[CollectedSpan], trace: &str) -> Vec<CollectedSpan> {
-    let trace = TraceId::parse(trace).expect("a trace id");
-    spans
-        .iter()
-        .filter(|span| span.trace == trace)
-        .cloned()
-        .collect()
-}
-
-/// Every round has one trace, which keeps all rules and spans all three tiers.
-pub(crate) fn assert_traces_are_clean(course: &Course, spans: &[CollectedSpan]) {
-    for round in course.rounds() {
-        let trace = of_trace(spans, &round.trace_id);
-        let found = findings(&trace);
-        assert!(
-            found.is_empty(),
-            "round {}: {found:#?}\n{}",
-            round.round,
-            outline(&trace)
-        );
-        let mut services: Vec<&str> = trace.iter().map(|span| span.service.as_str()).collect();
-        services.sort_unstable();
-        services.dedup();
-        if round.participants > 0 {
-            let all = ["cloud-root", "edge-agent", "fog-aggregator"];
-            assert_eq!(services, all, "round {}\n{}", round.round, outline(&trace));
-        }
-    }
-}
-
-/// The spans in the order of their start, for a failure's message.
-fn outline(spans: &[CollectedSpan]) -> String {
-    let first = spans.iter().map(|span| span.start_us).min().unwrap_or(0);
-    let mut spans: Vec<&CollectedSpan> = spans.iter().collect();
-    spans.sort_by_key(|span| span.start_us);
-    let line = |span: &&CollectedSpan| {
-        let from = span.start_us - first;
-        let to = span.end_us.saturating_sub(first);
-        format!("{from:>9} {to:>9} {:<15} {}", span.service, span.name)
-    };
-    spans.iter().map(line).collect::<Vec<_>>().join("\n")
 }

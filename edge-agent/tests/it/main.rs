@@ -1,0 +1,7 @@
+//! The agent's program, against real brokers, models and data.
+#![allow(clippy::unwrap_used)]
+
+mod check;
+mod clock;
+mod common;
+mod processes;

@@ -1,0 +1,84 @@
+"""Judges an exported model from outside: ONNX Runtime for Python on the raw CSV files.
+
+usage: judge.py MODEL DATA_FOLDER HOW
+HOW is JSON: {"label": {"column": C}, "split": {"first_row": N}}. The label may have "above" (a
+number) or "classes" (texts); the split may be {"column": C, "test": TEXT} instead.
+Prints, as JSON, per device the truth and the model's outputs of every labelled test row, in order.
+"""
+
+import csv
+import gzip
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+PERIODS = {"hour": 24, "month": 12, "wind_dir16": 16}
+
+
+def number(text):
+    return float(text) if text else math.nan
+
+
+def raw(row, name, categories):
+    """The value of a feature by its name in the model: a column, or hour or month of the time."""
+    for suffix, wave in (("_sin", math.sin), ("_cos", math.cos)):
+        if name.endswith(suffix):
+            source = name[: -len(suffix)]
+            return wave(2 * math.pi * raw(row, source, categories) / PERIODS[source])
+    if name in categories:
+        return categories[name].index(row[name]) if row[name] in categories[name] else math.nan
+    if name == "hour":
+        return float(row["time"][11:13])
+    if name == "month":
+        return float(row["time"][5:7])
+    return number(row[name])
+
+
+def truth(row, label):
+    value = row[label["column"]]
+    if "classes" in label:
+        return label["classes"].index(value)
+    if "above" in label:
+        return int(float(value) > label["above"])
+    return float(value)
+
+
+def test_rows(path, label, split):
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if "column" in split:
+        rows = [row for row in rows if row[split["column"]] == split["test"]]
+    else:
+        rows = rows[split["first_row"] :]
+    return [row for row in rows if row[label["column"]]]
+
+
+def main():
+    model, data, how = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    session = onnxruntime.InferenceSession(model)
+    properties = session.get_modelmeta().custom_metadata_map
+    names = json.loads(properties["feature_names"])
+    categories = {
+        key.split(".", 1)[1]: json.loads(values)
+        for key, values in properties.items()
+        if key.startswith("categories.")
+    }
+    verdicts = {}
+    for path in sorted([*data.glob("*/*.csv"), *data.glob("*/*.csv.gz")]):
+        rows = test_rows(path, how["label"], how["split"])
+        inputs = [[raw(row, name, categories) for name in names] for row in rows]
+        feed = {session.get_inputs()[0].name: np.array(inputs, np.float32)}
+        (outputs,) = session.run(None, feed)
+        verdicts[path.name.split(".")[0]] = {
+            "truths": [truth(row, how["label"]) for row in rows],
+            "outputs": outputs.reshape(-1).tolist(),
+        }
+    print(json.dumps(verdicts))
+
+
+main()

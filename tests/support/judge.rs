@@ -1,0 +1,101 @@
+//! The outside judge: ONNX Runtime for Python on the raw CSV files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use xtask::fetch::PythonRuntime;
+use xtask::processes::run_to_end;
+
+use crate::root;
+
+/// How the judge finds truth and test rows in a CSV file.
+pub struct How(Value);
+
+impl How {
+    /// The stations: rows from `first_row` on, and whether the particles are above a limit.
+    pub fn stations(first_row: u64) -> Self {
+        Self(json!({
+            "label": {"column": "PM2.5", "above": 75},
+            "split": {"first_row": first_row},
+        }))
+    }
+
+    /// The stations' particles as a number.
+    pub fn particles(first_row: u64) -> Self {
+        Self(json!({
+            "label": {"column": "PM2.5"},
+            "split": {"first_row": first_row},
+        }))
+    }
+
+    /// The hospitals.
+    pub fn hospitals() -> Self {
+        Self(json!({
+            "label": {"column": "y", "classes": ["0", "1"]},
+            "split": {"column": "split", "test": "test"},
+        }))
+    }
+}
+
+/// What Python makes of a device's labelled test rows, in the order of the file.
+pub struct Verdict {
+    /// What each row should give: a class, or a number.
+    pub truths: Vec<f64>,
+    /// The model's one output per row.
+    pub outputs: Vec<f64>,
+}
+
+impl Verdict {
+    /// Rows whose class a logit tells.
+    pub fn correct(&self) -> usize {
+        let rows = self.truths.iter().zip(&self.outputs);
+        rows.filter(|(truth, logit)| (**truth > 0.5) == (**logit > 0.0))
+            .count()
+    }
+
+    /// Asserts that a summary tells the same of that device: how many rows, and the share that is right.
+    pub fn assert_told(&self, device: &str, told: &Value) {
+        assert_eq!(told["examples"], self.truths.len(), "{device}");
+        let accuracy = self.correct() as f64 / self.truths.len() as f64;
+        let said = told["accuracy"].as_f64().expect("a share");
+        assert!(
+            (accuracy - said).abs() < 1e-9,
+            "{device}: {accuracy} {said}"
+        );
+    }
+
+    /// Mean absolute error.
+    pub fn absolute_error(&self) -> f64 {
+        let rows = self.truths.iter().zip(&self.outputs);
+        rows.map(|(truth, output)| (truth - output).abs())
+            .sum::<f64>()
+            / self.truths.len() as f64
+    }
+}
+
+/// Runs an exported model over every device's raw CSV file below `data`.
+pub fn python_verdicts(model: &Path, data: &Path, how: &How) -> BTreeMap<String, Verdict> {
+    let python = PythonRuntime::find(&root()).expect("Python with onnxruntime");
+    let script = root().join("tests/support/judge.py");
+    let mut command = python.command();
+    command.arg(script).arg(model).arg(data);
+    let printed = run_to_end(command.arg(how.0.to_string())).expect("a judgement");
+    let verdicts: BTreeMap<String, Value> = serde_json::from_str(&printed).expect("JSON");
+    let numbers = |list: &Value| -> Vec<f64> {
+        let list = list.as_array().expect("a list").iter();
+        list.map(|number| number.as_f64().expect("a number"))
+            .collect()
+    };
+    verdicts
+        .into_iter()
+        .map(|(device, verdict)| {
+            let verdict = Verdict {
+                truths: numbers(&verdict["truths"]),
+                outputs: numbers(&verdict["outputs"]),
+            };
+            assert_eq!(verdict.truths.len(), verdict.outputs.len(), "{device}");
+            (device, verdict)
+        })
+        .collect()
+}
