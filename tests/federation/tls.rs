@@ -52,7 +52,7 @@ fn secure_bus(stage: &mut Stage, authority: &Authority) {
     ));
     let url = federation.nats_url().replace("nats://", "tls://");
     let fog = fog_name(&federation.regions()[0]);
-    for (name, file) in [
+    for (name, settings) in [
         (CLOUD_ROOT, "cloud-root.toml"),
         (&fog, "fog-aggregator.toml"),
     ] {
@@ -62,7 +62,7 @@ fn secure_bus(stage: &mut Stage, authority: &Authority) {
             ("nats.user", USER.into()),
             ("nats.password", PASSWORD.into()),
         ];
-        set_in_file(&federation.home(name).join(file), changes).expect("settings");
+        set_in_file(&federation.home(name).join(settings), changes).expect("settings");
     }
 }
 

@@ -1,13 +1,13 @@
 //! Updates that are not taken: each with a reason in the log, the metrics, the trace and the receipt.
 
 use fl_model::{Admission, Phase, Reason};
-use fl_runtime::testing::{JETSTREAM, NatsProcess, until};
+use fl_runtime::testing::{NatsProcess, until};
 use fl_wire::topics::{Broadcast, Topic, Up};
 use fl_wire::{MessageKind, SigningKey, seal};
 
 use crate::device::{Device, device_key, update};
 use crate::fog::Fog;
-use crate::root::{COORDINATES, Root, WEIGHT_MAX, key, region, root_key};
+use crate::root::{COORDINATES, Root, WEIGHT_MAX, enrolled, key, region};
 
 const NEVER_MS: u32 = 600_000;
 
@@ -21,7 +21,7 @@ struct Scene {
 
 /// A train phase with two devices, one of which does not play by the rules.
 async fn scene() -> Scene {
-    let (nats, root, mut fog) = enrolled(&["honest", "attacker"]).await;
+    let (nats, root, fog) = enrolled(&["honest", "attacker"]).await;
     let mut honest = Device::connect(&fog, "honest").await;
     let attacker = Device::connect(&fog, "attacker").await;
     let train = key(2, Phase::Train);

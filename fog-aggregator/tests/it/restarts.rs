@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 
 use fl_model::{Outcome, Phase, Sum};
-use fl_runtime::testing::{JETSTREAM, NatsProcess, until};
+use fl_runtime::testing::until;
 use fl_telemetry::{RoundContext, Unit};
 use fl_wire::topics::{Broadcast, Up};
 
 use crate::device::Device;
-use crate::fog::Fog;
-use crate::root::{Root, key, root_key};
+use crate::root::{enrolled, key};
 
 const NEVER_MS: u32 = 600_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_killed_mid_round_goes_on_with_what_it_has_receipted() {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (_nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let two = Device::connect(&fog, "edge-02").await;
     let train = key(1, Phase::Train);
@@ -121,7 +120,7 @@ async fn a_gateway_killed_with_a_partial_in_its_outbox_sends_it_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_away_in_the_middle_of_a_round_loses_nothing() {
-    let (mut nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (mut nats, root, fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let mut two = Device::connect(&fog, "edge-02").await;
     let train = key(1, Phase::Train);
@@ -148,7 +147,7 @@ async fn nats_away_in_the_middle_of_a_round_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_snapshot_is_set_aside_and_devices_send_again() {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (_nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let train = key(1, Phase::Train);
     root.open(&train, NEVER_MS).await;
@@ -170,7 +169,7 @@ async fn a_damaged_snapshot_is_set_aside_and_devices_send_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_whose_disk_takes_nothing_can_be_ended() {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (_nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     // A folder that is not empty cannot be replaced by a file.
     let in_the_way = fog.home().join("snapshot");

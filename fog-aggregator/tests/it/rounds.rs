@@ -1,7 +1,7 @@
 //! Whole phases: plan, objects, contributions, partial, record.
 
 use fl_model::{Outcome, Phase, Reason, RoundOutcome, Sum};
-use fl_runtime::testing::{JETSTREAM, NatsProcess, until};
+use fl_runtime::testing::{NatsProcess, until};
 use fl_telemetry::{RoundContext, Unit};
 use fl_wire::topics::{Broadcast, ChunkName, Up};
 use fl_wire::{
@@ -11,14 +11,14 @@ use fl_wire::{
 
 use crate::device::{Device, update};
 use crate::fog::Fog;
-use crate::root::{Root, key, root_key};
+use crate::root::{Root, enrolled, key, root_key};
 
 /// A deadline that no test waits for.
 const NEVER_MS: u32 = 600_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phase_goes_from_plan_to_record() {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (_nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let mut two = Device::connect(&fog, "edge-02").await;
     let train = key(1, Phase::Train);
@@ -108,7 +108,7 @@ async fn object(device: &mut Device, fog: &Fog, digest: fl_model::Digest) -> Vec
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_waited_for_who_is_gone_or_says_no() {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02", "edge-03"]).await;
+    let (_nats, root, fog) = enrolled(&["edge-01", "edge-02", "edge-03"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let two = Device::connect(&fog, "edge-02").await;
     let three = Device::connect(&fog, "edge-03").await;
@@ -143,7 +143,7 @@ async fn nobody_is_waited_for_who_is_gone_or_says_no() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partial_whose_place_is_taken_gets_it_once_it_is_free() {
-    let (nats, root, mut fog) = enrolled(&["edge-01"]).await;
+    let (_nats, root, fog) = enrolled(&["edge-01"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let train = key(1, Phase::Train);
     let intruder = root.intrude(&train).await;
@@ -158,7 +158,7 @@ async fn a_partial_whose_place_is_taken_gets_it_once_it_is_free() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deadline_closes_without_the_silent() {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (_nats, root, fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let mut two = Device::connect(&fog, "edge-02").await;
     let evaluate = key(1, Phase::Evaluate);
@@ -173,7 +173,7 @@ async fn the_deadline_closes_without_the_silent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_contribution_comes_in_chunks_and_a_large_partial_goes_as_an_object() {
-    let (nats, root, mut fog) = enrolled(&["edge-01"]).await;
+    let (_nats, root, fog) = enrolled(&["edge-01"]).await;
     let root = root.with_coordinates(MANY);
     let mut device = Device::connect(&fog, "edge-01").await;
     let train = key(1, Phase::Train);
@@ -221,7 +221,7 @@ async fn a_large_contribution_comes_in_chunks_and_a_large_partial_goes_as_an_obj
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_late_asks_for_what_was_broadcast() {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (_nats, root, fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let evaluate = key(1, Phase::Evaluate);
     let plan = root.open(&evaluate, NEVER_MS).await;
@@ -255,7 +255,7 @@ async fn who_comes_late_asks_for_what_was_broadcast() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_ends_lets_its_devices_go() {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (_nats, root, fog) = enrolled(&["edge-01", "edge-02"]).await;
     let mut one = Device::connect(&fog, "edge-01").await;
     let _two = Device::connect(&fog, "edge-02").await;
     let train = key(3, Phase::Train);
@@ -274,7 +274,7 @@ async fn a_job_that_ends_lets_its_devices_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_devices_own_spans_are_told_inside_its_row() {
-    let (nats, root, mut fog) = enrolled(&["edge-01"]).await;
+    let (_nats, root, fog) = enrolled(&["edge-01"]).await;
     let mut device = Device::connect(&fog, "edge-01").await;
     let train = key(1, Phase::Train);
     root.open(&train, NEVER_MS).await;
@@ -346,7 +346,7 @@ const MANY: usize = 200_000;
 /// Trains a round with two devices and one tensor of that many coordinates, and opens its evaluation.
 /// Gives the first device's train contribution, which was counted.
 async fn evaluating(coordinates: usize) -> (NatsProcess, Root, Fog, [Device; 2], Vec<u8>) {
-    let (nats, root, mut fog) = enrolled(&["edge-01", "edge-02"]).await;
+    let (nats, root, fog) = enrolled(&["edge-01", "edge-02"]).await;
     let root = root.with_coordinates(coordinates);
     let mut one = Device::connect(&fog, "edge-01").await;
     let mut two = Device::connect(&fog, "edge-02").await;

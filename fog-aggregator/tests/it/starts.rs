@@ -9,7 +9,7 @@ use fl_wire::topics::Broadcast;
 
 use crate::device::Device;
 use crate::fog::{Fog, output};
-use crate::root::{Root, key, root_key};
+use crate::root::{Root, enrolled, key, root_key};
 
 const NEVER_MS: u32 = 600_000;
 
@@ -157,7 +157,7 @@ async fn a_gateway_outside_of_the_roster_says_how_to_enrol_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_whose_sums_could_overflow_is_not_followed() {
-    let (nats, root, mut fog) = enrolled(&["edge-01"]).await;
+    let (_nats, root, fog) = enrolled(&["edge-01"]).await;
     let train = key(1, Phase::Train);
     let mut plan = root.plan(&train, NEVER_MS).await;
     plan.contributions_max = u32::MAX;

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use tokio::sync::watch;
 
 use super::streams::stored;
-use super::{ANSWER_S, Nats, StoredMessage, Stream};
+use super::{ANSWER_S, LOST, Nats, StoredMessage, Stream};
 use crate::backoff::Backoff;
 
 /// Where a follower begins.
@@ -95,7 +95,8 @@ impl Follower {
                     self.from,
                     self.given,
                 );
-                let begun = tokio::time::timeout(Duration::from_secs(ANSWER_S), begin).await;
+                let begin = tokio::time::timeout(Duration::from_secs(ANSWER_S), begin);
+                let begun = self.nats.answered(begin).await.ok_or(LOST)?;
                 let begun = begun.map_err(|_| format!("no answer for {ANSWER_S} s"))?;
                 let (messages, given) = begun?;
                 self.given = given;

@@ -33,6 +33,9 @@ use crate::url::{BusUrl, InvalidUrl};
 /// How long the server may take to answer a request or acknowledge an append, in seconds.
 const ANSWER_S: u64 = 10;
 
+/// Why there is no answer to a request whose connection is gone.
+const LOST: &str = "the connection was lost before the answer";
+
 /// Between lines about a server that stays away, in seconds.
 const REMINDER_S: u64 = 30;
 
@@ -133,7 +136,7 @@ impl Nats {
     pub async fn connect_once(server: &NatsServer, name: &str) -> Result<Self, NatsError> {
         let url: Arc<str> = server.url().into();
         let (connected, connects) = watch::channel(0);
-        let (back, is_back) = watch::channel(true);
+        let (back, is_back) = watch::channel(false);
         let told = url.clone();
         let options = server.options(name)?.event_callback(move |event| {
             tell(&told, &event);
@@ -156,8 +159,8 @@ impl Nats {
             .await
             .map_err(|error| refusal(&error, &url, server.tls.is_some()))?;
         // The first connection is none made anew: whoever waits for an answer must not take it for one.
-        let mut counted = connects.clone();
-        let first = counted.wait_for(|connects| *connects > 0);
+        let mut back = is_back.clone();
+        let first = back.wait_for(|back| *back);
         let _ = tokio::time::timeout(Duration::from_secs(CONNECT_S), first).await;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(Duration::from_secs(ANSWER_S))
@@ -196,13 +199,15 @@ impl Nats {
         connects
     }
 
-    /// Waits for an answer; none when the connection is made anew meanwhile, for then none comes.
+    /// Waits for an answer; none when the connection is lost or made anew meanwhile, for then none comes.
+    /// Whatever asks the server for something goes through here, or it waits out [`ANSWER_S`] after a kill.
     async fn answered<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
-        let mut reconnects = self.reconnects();
+        let mut back = self.is_back.clone();
+        back.mark_unchanged();
         tokio::select! {
             biased;
             answer = answer => Some(answer),
-            Ok(()) = reconnects.changed() => None,
+            Ok(()) = back.changed() => None,
         }
     }
 

@@ -8,7 +8,7 @@ use async_nats::jetstream::object_store::{
 use fl_model::{Digest, ObjectRef};
 use tokio::io::AsyncReadExt as _;
 
-use super::Nats;
+use super::{LOST, Nats};
 
 /// The bucket's name.
 pub(super) const BUCKET: &str = "fl-objects";
@@ -67,17 +67,19 @@ impl Nats {
                 expected: OBJECT_BYTES_MAX,
             });
         }
-        let bucket = self.bucket(digest).await?;
-        if info(&bucket, digest).await?.is_some() {
-            return Ok(object);
-        }
-        let meta = ObjectMetadata {
-            name: digest.to_string(),
-            chunk_size: Some(CHUNK_BYTES.min(self.message_bytes_max())),
-            ..ObjectMetadata::default()
+        let put = async |bucket: ObjectStore| {
+            if info(&bucket, digest).await?.is_some() {
+                return Ok(object);
+            }
+            let meta = ObjectMetadata {
+                name: digest.to_string(),
+                chunk_size: Some(CHUNK_BYTES.min(self.message_bytes_max())),
+                ..ObjectMetadata::default()
+            };
+            let put = bucket.put(meta, &mut Cursor::new(bytes)).await;
+            put.map(|_| object).map_err(unavailable(digest))
         };
-        let put = bucket.put(meta, &mut Cursor::new(bytes)).await;
-        put.map(|_| object).map_err(unavailable(digest))
+        self.in_bucket(digest, put).await
     }
 
     /// The bytes of `object`, which have its digest and its size.
@@ -94,30 +96,15 @@ impl Nats {
         if object.bytes > OBJECT_BYTES_MAX {
             return Err(size(object.bytes, OBJECT_BYTES_MAX));
         }
-        let bucket = self.bucket(digest).await?;
-        let found = info(&bucket, digest).await?;
-        let found = found.ok_or(ObjectError::NotFound(digest))?;
-        if found.size as u64 != object.bytes {
-            return Err(size(found.size as u64, object.bytes));
-        }
-        let mut bytes = Vec::new();
-        let stored = match bucket.get(digest.to_string()).await {
-            Ok(stored) => stored,
-            Err(error) if error.kind() == GetErrorKind::NotFound => {
-                return Err(ObjectError::NotFound(digest));
+        let get = async |bucket: ObjectStore| {
+            let found = info(&bucket, digest).await?;
+            let found = found.ok_or(ObjectError::NotFound(digest))?;
+            if found.size as u64 != object.bytes {
+                return Err(size(found.size as u64, object.bytes));
             }
-            Err(error) => return Err(unavailable(digest)(error)),
+            read(&bucket, object).await
         };
-        // One byte more than there should be shows that there are too many.
-        let read = stored.take(object.bytes + 1).read_to_end(&mut bytes).await;
-        match read {
-            Ok(_) if ObjectRef::to(&bytes) == *object => Ok(bytes),
-            Ok(_) => Err(ObjectError::Corrupt(digest)),
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                Err(ObjectError::Corrupt(digest))
-            }
-            Err(error) => Err(unavailable(digest)(error)),
-        }
+        self.in_bucket(digest, get).await
     }
 
     /// Whether the bucket holds the object.
@@ -125,8 +112,8 @@ impl Nats {
     /// # Errors
     /// [`ObjectError::Unavailable`].
     pub async fn has_object(&self, digest: Digest) -> Result<bool, ObjectError> {
-        let bucket = self.bucket(digest).await?;
-        Ok(info(&bucket, digest).await?.is_some())
+        let has = async |bucket: ObjectStore| Ok(info(&bucket, digest).await?.is_some());
+        self.in_bucket(digest, has).await
     }
 
     /// Removes the object; it is no error when it is not there.
@@ -134,23 +121,58 @@ impl Nats {
     /// # Errors
     /// [`ObjectError::Unavailable`].
     pub async fn remove_object(&self, digest: Digest) -> Result<(), ObjectError> {
-        let bucket = self.bucket(digest).await?;
-        if info(&bucket, digest).await?.is_none() {
-            return Ok(());
-        }
-        let removed = bucket.delete(digest.to_string()).await;
-        removed.map_err(unavailable(digest))
+        let remove = async |bucket: ObjectStore| {
+            if info(&bucket, digest).await?.is_none() {
+                return Ok(());
+            }
+            let removed = bucket.delete(digest.to_string()).await;
+            removed.map_err(unavailable(digest))
+        };
+        self.in_bucket(digest, remove).await
     }
 
-    async fn bucket(&self, digest: Digest) -> Result<ObjectStore, ObjectError> {
+    /// What `act` does with the bucket; at once that the server is away when it is, or when the connection
+    /// is lost meanwhile.
+    async fn in_bucket<T>(
+        &self,
+        digest: Digest,
+        act: impl AsyncFnOnce(ObjectStore) -> Result<T, ObjectError>,
+    ) -> Result<T, ObjectError> {
         if !self.is_connected() {
             return Err(unavailable(digest)(format!(
                 "nats at {} is away",
                 self.url()
             )));
         }
-        let bucket = self.jetstream.get_object_store(BUCKET).await;
-        bucket.map_err(unavailable(digest))
+        let acted = self.answered(async {
+            let bucket = self.jetstream.get_object_store(BUCKET).await;
+            act(bucket.map_err(unavailable(digest))?).await
+        });
+        let acted = acted.await;
+        acted.unwrap_or_else(|| Err(unavailable(digest)(LOST)))
+    }
+}
+
+/// The bytes that the bucket holds under the object's digest, if they are those.
+async fn read(bucket: &ObjectStore, object: &ObjectRef) -> Result<Vec<u8>, ObjectError> {
+    let digest = object.digest;
+    let mut bytes = Vec::new();
+    let stored = match bucket.get(digest.to_string()).await {
+        Ok(stored) => stored,
+        Err(error) if error.kind() == GetErrorKind::NotFound => {
+            return Err(ObjectError::NotFound(digest));
+        }
+        Err(error) => return Err(unavailable(digest)(error)),
+    };
+    // One byte more than there should be shows that there are too many.
+    let taken = stored.take(object.bytes + 1).read_to_end(&mut bytes).await;
+    match taken {
+        Ok(_) if ObjectRef::to(&bytes) == *object => Ok(bytes),
+        Ok(_) => Err(ObjectError::Corrupt(digest)),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(ObjectError::Corrupt(digest))
+        }
+        Err(error) => Err(unavailable(digest)(error)),
     }
 }
 

@@ -6,18 +6,16 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream as Handle};
 use bytes::Bytes;
 use fl_model::Digest;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{ANSWER_S, Nats, headers, traceparent};
+use super::{ANSWER_S, LOST, Nats, headers, traceparent};
 use crate::backoff::Backoff;
 
 /// How often an append is tried again when the stream has not taken it, before the caller decides.
 const APPEND_ATTEMPTS: u32 = 4;
-/// Why there is no answer to a request whose connection is gone.
-const LOST: &str = "the connection was lost before the answer";
 
 /// Most bytes that one replay may hold in memory.
 const REPLAY_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -225,16 +223,10 @@ impl Nats {
             return Err(unavailable(format!("nats at {} is away", self.url())));
         }
         let bytes = message_bytes(&message);
-        let sent = self
-            .jetstream
-            .send_publish(subject.to_owned(), message)
-            .await;
-        let acked = match sent {
-            Ok(ack) => match self.answered(ack.into_future()).await {
-                Some(acked) => acked,
-                None => return Ok(Err(LOST.to_owned())),
-            },
-            Err(error) => Err(error),
+        let sent = self.jetstream.send_publish(subject.to_owned(), message);
+        let acked = self.answered(async { sent.await?.await }).await;
+        let Some(acked) = acked else {
+            return Ok(Err(LOST.to_owned()));
         };
         match acked {
             Ok(ack) => Ok(Ok(ack.sequence)),
@@ -262,24 +254,21 @@ impl Nats {
         stream: Stream,
         subject: &str,
     ) -> Result<Option<StoredMessage>, ReadError> {
-        let unavailable = |why: String| ReadError::Unavailable {
-            subject: subject.to_owned(),
-            why,
+        let asked = async {
+            let handle = self.handle(stream).await?;
+            match handle.get_last_raw_message_by_subject(subject).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(error.to_string()),
+            }
         };
-        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
-        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
-        let asked = handle.get_last_raw_message_by_subject(subject);
-        let answer = self.answered(asked).await;
-        match answer.ok_or_else(|| unavailable(LOST.to_owned()))? {
-            Ok(message) => Ok(Some(StoredMessage {
-                subject: message.subject.to_string(),
-                sequence: message.sequence,
-                traceparent: traceparent(&message.headers),
-                payload: message.payload,
-            })),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(unavailable(error.to_string())),
-        }
+        let last = self.asked(subject, asked).await?;
+        Ok(last.map(|message| StoredMessage {
+            subject: message.subject.to_string(),
+            sequence: message.sequence,
+            traceparent: traceparent(&message.headers),
+            payload: message.payload,
+        }))
     }
 
     /// Every subject that fits `filter` and holds a message now, in order.
@@ -287,19 +276,12 @@ impl Nats {
     /// # Errors
     /// [`ReadError::Unavailable`].
     pub async fn subjects(&self, stream: Stream, filter: &str) -> Result<Vec<String>, ReadError> {
-        let unavailable = |why: String| ReadError::Unavailable {
-            subject: filter.to_owned(),
-            why,
+        let asked = async {
+            let handle = self.handle(stream).await?;
+            let subjects = handle.info_with_subjects(filter).await.map_err(text)?;
+            subjects.try_collect().await.map_err(text)
         };
-        if !self.is_connected() {
-            return Err(unavailable(format!("nats at {} is away", self.url())));
-        }
-        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
-        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
-        let info = handle.info_with_subjects(filter).await;
-        let subjects = info.map_err(|error| unavailable(error.to_string()))?;
-        let subjects: Result<Vec<(String, usize)>, _> = subjects.try_collect().await;
-        let subjects = subjects.map_err(|error| unavailable(error.to_string()))?;
+        let subjects: Vec<(String, usize)> = self.asked(filter, asked).await?;
         let mut names: Vec<String> = subjects.into_iter().map(|(name, _)| name).collect();
         names.sort();
         Ok(names)
@@ -317,43 +299,43 @@ impl Nats {
         let Some(last) = self.last(stream, subject).await? else {
             return Ok(Vec::new());
         };
-        let unavailable = |why: String| ReadError::Unavailable {
+        let replay = self.replay(stream, subject, last.sequence);
+        let replayed = self.asked(subject, replay).await?;
+        replayed.ok_or_else(|| ReadError::TooLarge {
             subject: subject.to_owned(),
-            why,
+        })
+    }
+
+    /// The messages on `subject` up to sequence `last`; none when they do not fit in memory.
+    async fn replay(
+        &self,
+        stream: Stream,
+        subject: &str,
+        last: u64,
+    ) -> Result<Option<Vec<StoredMessage>>, String> {
+        let from_beginning = OrderedConfig {
+            filter_subject: subject.to_owned(),
+            deliver_policy: DeliverPolicy::All,
+            ..OrderedConfig::default()
         };
-        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
-        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
-        let consumer = handle
-            .create_consumer(OrderedConfig {
-                filter_subject: subject.to_owned(),
-                deliver_policy: DeliverPolicy::All,
-                ..OrderedConfig::default()
-            })
-            .await
-            .map_err(|error| unavailable(error.to_string()))?;
-        let messages = consumer.messages().await;
-        let mut messages = messages.map_err(|error| unavailable(error.to_string()))?;
+        let handle = self.handle(stream).await?;
+        let consumer = handle.create_consumer(from_beginning).await.map_err(text)?;
+        let mut messages = consumer.messages().await.map_err(text)?;
         let mut read = Vec::new();
         let mut bytes = 0;
         loop {
             let next = tokio::time::timeout(Duration::from_secs(ANSWER_S), messages.next()).await;
-            let message = match next {
-                Ok(Some(Ok(message))) => message,
-                Ok(Some(Err(error))) => return Err(unavailable(error.to_string())),
-                Ok(None) => return Err(unavailable("the replay ended early".into())),
-                Err(_) => return Err(unavailable(format!("nothing came for {ANSWER_S} s"))),
-            };
-            let message = stored(message).map_err(unavailable)?;
+            let next = next.map_err(|_| format!("nothing came for {ANSWER_S} s"))?;
+            let message = next.ok_or("the replay ended early")?.map_err(text)?;
+            let message = stored(message)?;
             bytes += message.payload.len();
             if bytes > REPLAY_BYTES_MAX {
-                return Err(ReadError::TooLarge {
-                    subject: subject.to_owned(),
-                });
+                return Ok(None);
             }
-            let done = message.sequence >= last.sequence;
+            let done = message.sequence >= last;
             read.push(message);
             if done {
-                return Ok(read);
+                return Ok(Some(read));
             }
         }
     }
@@ -369,20 +351,16 @@ impl Nats {
         filter: &str,
         until: Option<u64>,
     ) -> Result<u64, ReadError> {
-        let unavailable = |why: String| ReadError::Unavailable {
-            subject: filter.to_owned(),
-            why,
+        let asked = async {
+            let purge = self.handle(stream).await?.purge().filter(filter);
+            // The server keeps the sequence that it is told.
+            let purged = match until {
+                Some(sequence) => purge.sequence(sequence + 1).await,
+                None => purge.await,
+            };
+            purged.map_err(text)
         };
-        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
-        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
-        let purge = handle.purge().filter(filter);
-        // The server keeps the sequence that it is told.
-        let purged = match until {
-            Some(sequence) => purge.sequence(sequence + 1).await,
-            None => purge.await,
-        };
-        let purged = purged.map_err(|error| unavailable(error.to_string()))?;
-        Ok(purged.purged)
+        Ok(self.asked(filter, asked).await?.purged)
     }
 
     /// Removes the messages whose subjects fit `filter`, but for the newest `keep` of them; returns how
@@ -396,16 +374,40 @@ impl Nats {
         filter: &str,
         keep: u64,
     ) -> Result<u64, ReadError> {
-        let unavailable = |why: String| ReadError::Unavailable {
-            subject: filter.to_owned(),
-            why,
+        let asked = async {
+            let purge = self.handle(stream).await?.purge().filter(filter);
+            purge.keep(keep).await.map_err(text)
         };
-        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
-        let handle = handle.map_err(|error| unavailable(error.to_string()))?;
-        let purged = handle.purge().filter(filter).keep(keep).await;
-        let purged = purged.map_err(|error| unavailable(error.to_string()))?;
-        Ok(purged.purged)
+        Ok(self.asked(filter, asked).await?.purged)
     }
+
+    /// Asks nothing yet.
+    async fn handle(&self, stream: Stream) -> Result<Handle<()>, String> {
+        let handle = self.jetstream.get_stream_no_info(stream.name()).await;
+        handle.map_err(text)
+    }
+
+    /// What the server answers about `subject`; at once that it is away when it is, or when the
+    /// connection is lost meanwhile.
+    async fn asked<T>(
+        &self,
+        subject: &str,
+        request: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, ReadError> {
+        let answer = match self.is_connected() {
+            true => self.answered(request).await,
+            false => Some(Err(format!("nats at {} is away", self.url()))),
+        };
+        let answer = answer.unwrap_or_else(|| Err(LOST.to_owned()));
+        answer.map_err(|why| ReadError::Unavailable {
+            subject: subject.to_owned(),
+            why,
+        })
+    }
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
 }
 
 fn message_bytes(message: &PublishMessage) -> usize {

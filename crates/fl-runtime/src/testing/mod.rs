@@ -9,6 +9,7 @@ mod samples;
 
 use std::fmt::Debug;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use certificates::Authority;
@@ -39,10 +40,21 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl F
     }
 }
 
-/// A port that nobody has now.
+/// A loopback port that nobody has now and no other call gives out. It lies below those that the kernel
+/// gives to outgoing connections, or one of them could take it while its server is down.
 pub fn free_port() -> u16 {
-    let listener = must("a free port", TcpListener::bind(("127.0.0.1", 0)));
-    must("its address", listener.local_addr()).port()
+    const FIRST: u16 = 12_000;
+    const COUNT: u32 = 20_000;
+    /// Apart from those of a test program that runs at the same time.
+    const APART: u32 = 97;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(APART);
+    let mut ports = (0..COUNT).map(|_| {
+        let next = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        FIRST + (next % COUNT) as u16
+    });
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    must("a free port", free.ok_or("none is"))
 }
 
 /// The value, or the end of the test.

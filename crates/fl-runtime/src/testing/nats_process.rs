@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
-use super::{free_port, must};
+use super::{LIMIT, free_port, must};
 use crate::nats::{Nats, NatsServer, NatsSettings};
 
 /// JetStream with its data in the test's folder, as a part of the configuration.
@@ -69,6 +70,15 @@ impl NatsProcess {
         }
     }
 
+    /// Stops answering, while its connections stay; until [`Self::kill`].
+    pub fn suspend(&self) {
+        if let Some(child) = &self.child {
+            let pid = Pid::from_child(child);
+            must("a suspension", kill_process(pid, Signal::STOP));
+            must("its news", waitpid(Some(pid), WaitOptions::UNTRACED));
+        }
+    }
+
     /// Where clients connect.
     pub fn port(&self) -> u16 {
         self.port
@@ -102,7 +112,8 @@ impl NatsProcess {
     /// A session.
     pub async fn connect(&self) -> Nats {
         let server = self.server(&self.settings());
-        must("a session", Nats::connect(&server, "test").await)
+        let session = tokio::time::timeout(LIMIT, Nats::connect(&server, "test")).await;
+        must("a session", must("a nats-server", session))
     }
 }
 

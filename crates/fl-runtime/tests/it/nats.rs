@@ -1,5 +1,6 @@
 //! The NATS session against a real nats-server.
 
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -231,6 +232,50 @@ async fn a_follower_begins_where_it_should_and_outlives_the_server() {
         From::After(last.sequence),
     );
     assert_eq!(next(&mut later).await.payload, "after the kill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_connection_is_lost_does_not_wait_for_its_answer() {
+    const SUBJECT: &str = "fl.down.north.roster";
+    let (mut server, nats) = ready().await;
+    let object = nats.put_object(b"model").await.unwrap();
+    let latest = nats.put_latest(SUBJECT, bytes("roster"), None);
+    latest.await.unwrap();
+    let server = &mut server;
+    is_lost(server, &nats, nats.put_object(b"next")).await;
+    is_lost(server, &nats, nats.get_object(&object)).await;
+    is_lost(server, &nats, nats.has_object(object.digest)).await;
+    is_lost(server, &nats, nats.remove_object(object.digest)).await;
+    let next = nats.put_latest(SUBJECT, bytes("next"), None);
+    is_lost(server, &nats, next).await;
+    is_lost(server, &nats, nats.last(Stream::Down, SUBJECT)).await;
+    is_lost(server, &nats, nats.read_all(Stream::Down, SUBJECT)).await;
+    is_lost(server, &nats, nats.subjects(Stream::Down, "fl.down.>")).await;
+    is_lost(server, &nats, nats.purge(Stream::Down, SUBJECT, None)).await;
+    let oldest = nats.purge_oldest(Stream::Down, SUBJECT, 1);
+    is_lost(server, &nats, oldest).await;
+}
+
+/// Asks a server that does not answer and is then killed and started again: the request is told so, it
+/// does not end by the time that an answer may take.
+async fn is_lost<T: Debug, E: Display>(
+    server: &mut NatsProcess,
+    nats: &Nats,
+    request: impl Future<Output = Result<T, E>>,
+) {
+    server.suspend();
+    let restarted = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.kill();
+        server.start();
+    };
+    let (told, ()) = tokio::join!(request, restarted);
+    match told {
+        Err(error) if error.to_string().contains("connection was lost") => {}
+        Err(error) => panic!("told something else: {error}"),
+        Ok(answer) => panic!("answered {answer:?}"),
+    }
+    nats.until_back().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
