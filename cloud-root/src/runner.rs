@@ -346,11 +346,11 @@ impl Runner {
     }
 
     fn round_done(&mut self, record: &RoundRecord) {
-        self.times = std::mem::take(&mut self.times).kept(&self.office.home, record);
         let office = &self.office;
+        let times = std::mem::take(&mut self.times).kept(&office.home, record);
         office
             .exporter
-            .send(trace::spans(record, &self.times, &office.identity));
+            .send(trace::spans(record, &times, &office.identity));
         let Some(view) = job_view::round(record) else {
             return;
         };

@@ -419,8 +419,12 @@ impl FogRound {
             open.edge_up_bytes = restored.partial.edge_up_bytes;
             open.down_bytes = restored.partial.down_bytes;
             open.admitted = restored.admitted;
-            let absent = restored.partial.absent.into_iter();
-            open.out = absent.map(|a| (a.device, a.reason)).collect();
+            // Whoever was refused since the restart was told so, and stays out, too.
+            for absence in restored.partial.absent {
+                open.out.entry(absence.device).or_insert(absence.reason);
+            }
+            let admitted = &open.admitted;
+            open.out.retain(|device, _| !admitted.contains_key(device));
             if let Some(digest) = restored.closed {
                 open.stage = Stage::Closed { digest };
                 open.sum = Some(sum);

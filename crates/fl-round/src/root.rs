@@ -188,6 +188,8 @@ pub struct RootRound {
     failures: u32,
     current: Option<Current>,
     record: RoundRecord,
+    /// The round before that: a process that was killed may not have told of it.
+    record_before: Option<RoundRecord>,
     ended: Option<JobEnd>,
     last_at_us: u64,
     // Of this process only.
@@ -421,11 +423,16 @@ impl RootRound {
     /// What a root that starts again has to do, in the middle of a phase or between two.
     fn resume(&mut self, now: Millis) -> Vec<RootEffect> {
         self.set_deadline(now);
+        // Perhaps nobody was told of the round before this one: its end and this one's start may be the last
+        // things that the log took.
+        let before = self.record_before.iter().cloned().map(Box::new);
+        let untold = before.filter(|_| self.finished_round().is_none());
+        let mut effects: Vec<_> = untold.map(RootEffect::RoundDone).collect();
         let Some(current) = &self.current else {
-            return self.phase_done();
+            effects.extend(self.phase_done());
+            return effects;
         };
         let key = &current.plan.key;
-        let mut effects = Vec::new();
         if current.closed.is_none() {
             let plan = current.plan.clone();
             effects.push(RootEffect::PublishPlan(plan, current.regions.clone()));

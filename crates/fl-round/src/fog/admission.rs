@@ -57,6 +57,8 @@ impl FogRound {
         match self.digest_of(&key) {
             Some(_) if self.awaits_snapshot(&key) => Vec::new(),
             Some(_) => vec![FogEffect::Receipt(key, Admission::Admitted)],
+            // Nothing would remember the answer, and another copy of the bytes could then be let in.
+            None if self.open_at(&key.round).is_none() && self.may_open(&key.round) => Vec::new(),
             None if self.presence.is_known() => self.refuse(key, reason),
             None => Vec::new(),
         }

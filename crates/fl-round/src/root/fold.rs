@@ -55,6 +55,7 @@ impl RootRound {
             epoch: Epoch(0),
             outranks: Epoch(0),
             record: RoundRecord::new(key.job.clone(), key.round, none),
+            record_before: None,
             next: Some(key),
             merged_rounds: 0,
             failures: 0,
@@ -166,7 +167,9 @@ impl RootRound {
     fn apply_opened(&mut self, plan: &RoundPlan, regions: &[fl_model::RegionId], at_us: u64) {
         let key = &plan.key;
         if self.record.round != key.round || self.record.phases.is_empty() {
-            self.record = RoundRecord::new(key.job.clone(), key.round, plan.trace);
+            let record = RoundRecord::new(key.job.clone(), key.round, plan.trace);
+            let before = std::mem::replace(&mut self.record, record);
+            self.record_before = (!before.phases.is_empty()).then_some(before);
         }
         self.record.phases.push(PhaseRecord {
             key: key.clone(),

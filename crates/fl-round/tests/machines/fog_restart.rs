@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use fl_model::{Absence, Outcome, Reason};
 use fl_round::{FogEvent, Restored, SettledRecord};
 
-use crate::common::{TENSORS, device, devices, digest, evaluation, key, partial, plan, update};
+use crate::common::{
+    TENSORS, contribution_key, device, devices, digest, evaluation, key, partial, plan, update,
+};
 use crate::fog_admission::{offered, ordinary};
 use crate::fog_closing::{Gateway, settled};
 
@@ -72,6 +74,32 @@ fn a_restored_phase_goes_on_where_it_was() {
     let closed = fog.partial.unwrap();
     assert_eq!(closed.sum, both.sum);
     assert!(closed.edge_up_bytes > 7);
+}
+
+#[test]
+fn who_is_refused_before_the_model_is_there_stays_out() {
+    let refused = |name| FogEvent::Refused(contribution_key(name, "1/train"), Reason::BadDigest);
+    let mut fog = Gateway::restored(Some(snapshot(false)), Vec::new());
+    fog.check(&[
+        (0, FogEvent::Roster(devices("a b c d")), ""),
+        // Not noted before the plan is there, so not answered.
+        (1, refused("d"), ""),
+        (2, FogEvent::Plan(plan("1/train", 1)), "fetch 1/train"),
+        (3, refused("a"), "receipt a admitted"),
+        (
+            4,
+            refused("d"),
+            "receipt d rejected bad_digest, done d bad_digest",
+        ),
+        (5, objects("1/train"), "broadcast 1/train, done a"),
+        (6, ordinary("d", "1/train"), "receipt d rejected bad_digest"),
+        (
+            7,
+            ordinary("b", "1/train"),
+            "receipt b rejected over_weight",
+        ),
+        (8, ordinary("c", "1/train"), "persist 1/train"),
+    ]);
 }
 
 #[test]

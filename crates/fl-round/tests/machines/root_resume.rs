@@ -45,8 +45,8 @@ fn it_does_what_the_log_leaves_to_do() {
         7,
         "log led 2, tell 0/statistics Merged, done 0, waiting 0 of 2",
     );
-    check(8, "log led 2, plan 1/train to r s");
-    check(12, "log led 2, tell 1/train Merged, waiting 0 of 2");
+    check(8, "log led 2, done 0, plan 1/train to r s");
+    check(12, "log led 2, done 0, tell 1/train Merged, waiting 0 of 2");
     check(
         log.len() - 1,
         "log led 2, tell 2/evaluate Merged, done 2, log ended Finished, ended Finished",
