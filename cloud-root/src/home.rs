@@ -53,9 +53,9 @@ impl Home {
         self.0.join("quarantine")
     }
 
-    /// What this process timed beside the last round's log entries.
-    pub fn times_file(&self) -> PathBuf {
-        self.0.join("round-times.json")
+    /// What the root timed beside the log entries of the job's last round.
+    pub fn times_file(&self, job: &fl_model::JobId) -> PathBuf {
+        self.0.join("times").join(format!("{job}.json"))
     }
 
     /// Marks a job whose end was told to every region.

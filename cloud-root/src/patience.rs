@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use fl_runtime::nats::{AppendError, ObjectError, ReadError};
+use fl_runtime::nats::{AppendError, ObjectError, ReadError, SetupError};
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -23,6 +23,12 @@ impl MayPass for AppendError {
 impl MayPass for ReadError {
     fn may_pass(&self) -> bool {
         matches!(self, ReadError::Unavailable { .. })
+    }
+}
+
+impl MayPass for SetupError {
+    fn may_pass(&self) -> bool {
+        matches!(self, SetupError::Unavailable(_))
     }
 }
 

@@ -347,7 +347,7 @@ impl Runner {
 
     fn round_done(&mut self, record: &RoundRecord) {
         let office = &self.office;
-        let times = std::mem::take(&mut self.times).kept(&office.home, record);
+        let (times, told) = std::mem::take(&mut self.times).kept(&office.home, record);
         office
             .exporter
             .send(trace::spans(record, &times, &office.identity));
@@ -360,11 +360,12 @@ impl Runner {
             "no_quorum"
         };
         office.metrics.round_current(view.round);
-        office
-            .metrics
-            .round_ended(outcome, Duration::from_secs_f64(view.seconds));
         office.metrics.model(view.accuracy, view.loss);
-        tracing::info!("{}", job_view::line(&view));
+        if !told {
+            let seconds = Duration::from_secs_f64(view.seconds);
+            office.metrics.round_ended(outcome, seconds);
+            tracing::info!("{}", job_view::line(&view));
+        }
         self.tell(JobEvent::Done(Box::new(view)));
     }
 }

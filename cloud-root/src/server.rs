@@ -20,6 +20,7 @@ use crate::board::{Board, Command};
 use crate::home::Home;
 use crate::members::{self, RosterWatch};
 use crate::office::Office;
+use crate::patience::until_answered;
 use crate::publish::{NotLeader, Voice};
 use crate::roster::RosterFile;
 use crate::runner::Runner;
@@ -47,7 +48,7 @@ pub(crate) async fn serve(
         nats = Nats::connect(&server, "cloud-root") => nats?,
         () = shutdown.requested() => return Ok(()),
     };
-    nats.ensure_streams(&settings.streams).await?;
+    until_answered(|| nats.ensure_streams(&settings.streams)).await?;
     warn_of_lazy_sync(settings.monitor_url.as_deref()).await;
     let identity = trace::identity(&settings.telemetry.environment);
     let metrics = Metrics::new(&identity)?;

@@ -38,24 +38,21 @@ pub(crate) struct RoundTimes {
 /// once more then gives the same spans to the byte, and a collector shows them once.
 #[derive(Debug, Serialize, Deserialize)]
 struct KeptTimes {
-    job: String,
     round: u32,
     times: RoundTimes,
 }
 
 impl RoundTimes {
-    /// The times that were kept of that round; those given where there are none, and then they are kept.
-    pub(crate) fn kept(self, home: &Home, record: &RoundRecord) -> Self {
-        let file = home.times_file();
+    /// The times that were kept of that round, and whether there were any: whether the round was told
+    /// before. Where there are none, those given are kept.
+    pub(crate) fn kept(self, home: &Home, record: &RoundRecord) -> (Self, bool) {
+        let file = home.times_file(&record.job);
         let read = std::fs::read(&file).ok();
         let kept: Option<KeptTimes> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let of_round =
-            |kept: &KeptTimes| kept.job == record.job.as_str() && kept.round == record.round.0;
-        if let Some(kept) = kept.filter(of_round) {
-            return kept.times;
+        if let Some(kept) = kept.filter(|kept| kept.round == record.round.0) {
+            return (kept.times, true);
         }
         let keep = KeptTimes {
-            job: record.job.to_string(),
             round: record.round.0,
             times: self,
         };
@@ -65,7 +62,7 @@ impl RoundTimes {
         if let Err(error) = written {
             tracing::warn!("the times of round {} are not kept: {error:#}", keep.round);
         }
-        keep.times
+        (keep.times, false)
     }
 }
 

@@ -423,8 +423,6 @@ impl FogRound {
             for absence in restored.partial.absent {
                 open.out.entry(absence.device).or_insert(absence.reason);
             }
-            let admitted = &open.admitted;
-            open.out.retain(|device, _| !admitted.contains_key(device));
             if let Some(digest) = restored.closed {
                 open.stage = Stage::Closed { digest };
                 open.sum = Some(sum);

@@ -188,7 +188,7 @@ pub struct RootRound {
     failures: u32,
     current: Option<Current>,
     record: RoundRecord,
-    /// The round before that: a process that was killed may not have told of it.
+    /// The round before `record`: a process that was killed may not have told of it.
     record_before: Option<RoundRecord>,
     ended: Option<JobEnd>,
     last_at_us: u64,

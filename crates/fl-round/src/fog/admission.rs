@@ -131,11 +131,12 @@ impl FogRound {
 
     pub(super) fn leave_out(&mut self, key: &ContributionKey, reason: Reason) -> Vec<FogEffect> {
         let known = self.presence.contains(&key.device);
+        let in_sum = self.digest_of(key).is_some();
         let Some(open) = self.open_at(&key.round) else {
             return Vec::new();
         };
         let collecting = matches!(open.stage, Stage::Collecting { .. } | Stage::Fetching);
-        if !known || !collecting || open.admitted.contains_key(&key.device) {
+        if !known || !collecting || in_sum {
             return Vec::new();
         }
         if open.out.insert(key.device.clone(), reason) == Some(reason) {
@@ -173,7 +174,11 @@ impl Open {
             Stage::Collecting { .. } => match self.out.get(&key.device) {
                 Some(&reason) if !may_return(reason) => Door::Refused(reason),
                 _ if self.admitted.len() >= self.plan.region_contributions_max as usize => {
-                    Door::Refused(Reason::Quota)
+                    match self.is_saving() {
+                        // Whose place is not durable yet may lose it by a kill.
+                        true => Door::Waits,
+                        false => Door::Refused(Reason::Quota),
+                    }
                 }
                 _ => Door::Open,
             },

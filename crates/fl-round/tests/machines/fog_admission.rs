@@ -74,11 +74,27 @@ fn the_quota_is_the_plans() {
     for (now, name) in [(1, "a"), (2, "b"), (3, "c")] {
         fog.handle(ordinary(name, "1/train"), now);
     }
-    fog.check(&[(
-        4,
-        ordinary("d", "1/train"),
-        "receipt d rejected quota, done d quota",
-    )]);
+    let persisted = || FogEvent::Persisted(key("1/train"));
+    fog.check(&[
+        // While a place is not durable a kill may free it, so nobody is told that there is none.
+        (4, ordinary("d", "1/train"), ""),
+        (
+            5,
+            persisted(),
+            "receipt a admitted, done a, persist 1/train",
+        ),
+        (6, ordinary("d", "1/train"), ""),
+        (
+            7,
+            persisted(),
+            "receipt b admitted, done b, receipt c admitted, done c",
+        ),
+        (
+            8,
+            ordinary("d", "1/train"),
+            "receipt d rejected quota, done d quota",
+        ),
+    ]);
 }
 
 #[test]

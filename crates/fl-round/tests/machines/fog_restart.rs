@@ -87,6 +87,11 @@ fn who_is_refused_before_the_model_is_there_stays_out() {
         (2, FogEvent::Plan(plan("1/train", 1)), "fetch 1/train"),
         (3, refused("a"), "receipt a admitted"),
         (
+            3,
+            FogEvent::Declined(contribution_key("a", "1/train"), Reason::Diverged),
+            "",
+        ),
+        (
             4,
             refused("d"),
             "receipt d rejected bad_digest, done d bad_digest",

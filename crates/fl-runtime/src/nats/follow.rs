@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use tokio::sync::watch;
 
 use super::streams::stored;
-use super::{ANSWER_S, LOST, Nats, StoredMessage, Stream};
+use super::{ANSWER_S, Nats, StoredMessage, Stream};
 use crate::backoff::Backoff;
 
 /// Where a follower begins.
@@ -87,6 +87,7 @@ impl Follower {
         let messages = match &mut self.messages {
             Some(messages) => messages,
             none => {
+                self.nats.until_back().await;
                 self.connects.mark_unchanged();
                 let begin = begin(
                     &self.nats,
@@ -96,7 +97,7 @@ impl Follower {
                     self.given,
                 );
                 let begin = tokio::time::timeout(Duration::from_secs(ANSWER_S), begin);
-                let begun = self.nats.answered(begin).await.ok_or(LOST)?;
+                let begun = self.nats.answered(begin).await?;
                 let begun = begun.map_err(|_| format!("no answer for {ANSWER_S} s"))?;
                 let (messages, given) = begun?;
                 self.given = given;

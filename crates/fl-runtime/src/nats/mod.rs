@@ -199,15 +199,17 @@ impl Nats {
         connects
     }
 
-    /// Waits for an answer; none when the connection is lost or made anew meanwhile, for then none comes.
-    /// Whatever asks the server for something goes through here, or it waits out [`ANSWER_S`] after a kill.
-    async fn answered<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+    /// Waits for an answer, or says why none comes: there is no connection, or it is lost meanwhile. What
+    /// asks the server for something without this waits out [`ANSWER_S`] after a kill.
+    async fn answered<T>(&self, answer: impl Future<Output = T>) -> Result<T, String> {
         let mut back = self.is_back.clone();
-        back.mark_unchanged();
+        if !*back.borrow_and_update() {
+            return Err(format!("nats at {} is away", self.url()));
+        }
         tokio::select! {
             biased;
-            answer = answer => Some(answer),
-            Ok(()) = back.changed() => None,
+            answer = answer => Ok(answer),
+            Ok(()) = back.changed() => Err(LOST.to_owned()),
         }
     }
 

@@ -8,7 +8,7 @@ use async_nats::jetstream::object_store::{
 use fl_model::{Digest, ObjectRef};
 use tokio::io::AsyncReadExt as _;
 
-use super::{LOST, Nats};
+use super::Nats;
 
 /// The bucket's name.
 pub(super) const BUCKET: &str = "fl-objects";
@@ -122,7 +122,8 @@ impl Nats {
     /// [`ObjectError::Unavailable`].
     pub async fn remove_object(&self, digest: Digest) -> Result<(), ObjectError> {
         let remove = async |bucket: ObjectStore| {
-            if info(&bucket, digest).await?.is_none() {
+            // One that is marked as deleted may still have its chunks, when that was cut off.
+            if meta(&bucket, digest).await?.is_none() {
                 return Ok(());
             }
             let removed = bucket.delete(digest.to_string()).await;
@@ -138,18 +139,11 @@ impl Nats {
         digest: Digest,
         act: impl AsyncFnOnce(ObjectStore) -> Result<T, ObjectError>,
     ) -> Result<T, ObjectError> {
-        if !self.is_connected() {
-            return Err(unavailable(digest)(format!(
-                "nats at {} is away",
-                self.url()
-            )));
-        }
         let acted = self.answered(async {
             let bucket = self.jetstream.get_object_store(BUCKET).await;
             act(bucket.map_err(unavailable(digest))?).await
         });
-        let acted = acted.await;
-        acted.unwrap_or_else(|| Err(unavailable(digest)(LOST)))
+        acted.await.map_err(unavailable(digest))?
     }
 }
 
@@ -177,8 +171,13 @@ async fn read(bucket: &ObjectStore, object: &ObjectRef) -> Result<Vec<u8>, Objec
 }
 
 async fn info(bucket: &ObjectStore, digest: Digest) -> Result<Option<ObjectInfo>, ObjectError> {
+    let meta = meta(bucket, digest).await?;
+    Ok(meta.filter(|info| !info.deleted))
+}
+
+/// What the bucket notes of an object, also of one that was removed.
+async fn meta(bucket: &ObjectStore, digest: Digest) -> Result<Option<ObjectInfo>, ObjectError> {
     match bucket.info(digest.to_string()).await {
-        Ok(info) if info.deleted => Ok(None),
         Ok(info) => Ok(Some(info)),
         Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
         Err(error) => Err(unavailable(digest)(error)),

@@ -70,6 +70,9 @@ pub enum SetupError {
         /// The address.
         url: String,
     },
+    /// The server went away meanwhile: try again later.
+    #[error("streams cannot be made now: {0}")]
+    Unavailable(String),
     /// Anything else.
     #[error("stream {stream} cannot be made at nats {url}: {why}")]
     Failed {
@@ -88,6 +91,11 @@ impl Nats {
     /// # Errors
     /// Every [`SetupError`].
     pub async fn ensure_streams(&self, limits: &StreamLimits) -> Result<(), SetupError> {
+        let made = self.answered(self.make_streams(limits)).await;
+        made.map_err(SetupError::Unavailable)?
+    }
+
+    async fn make_streams(&self, limits: &StreamLimits) -> Result<(), SetupError> {
         for stream in Stream::ALL {
             let config = config(stream, limits);
             let (name, bytes_max) = (config.name.clone(), config.max_bytes);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fl_model::Digest;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{ANSWER_S, LOST, Nats, headers, traceparent};
+use super::{ANSWER_S, Nats, headers, traceparent};
 use crate::backoff::Backoff;
 
 /// How often an append is tried again when the stream has not taken it, before the caller decides.
@@ -219,14 +219,15 @@ impl Nats {
             subject: subject.to_owned(),
             why,
         };
-        if !self.is_connected() {
+        if !self.is_back() {
             return Err(unavailable(format!("nats at {} is away", self.url())));
         }
         let bytes = message_bytes(&message);
         let sent = self.jetstream.send_publish(subject.to_owned(), message);
         let acked = self.answered(async { sent.await?.await }).await;
-        let Some(acked) = acked else {
-            return Ok(Err(LOST.to_owned()));
+        let acked = match acked {
+            Ok(acked) => acked,
+            Err(lost) => return Ok(Err(lost)),
         };
         match acked {
             Ok(ack) => Ok(Ok(ack.sequence)),
@@ -394,11 +395,7 @@ impl Nats {
         subject: &str,
         request: impl Future<Output = Result<T, String>>,
     ) -> Result<T, ReadError> {
-        let answer = match self.is_connected() {
-            true => self.answered(request).await,
-            false => Some(Err(format!("nats at {} is away", self.url()))),
-        };
-        let answer = answer.unwrap_or_else(|| Err(LOST.to_owned()));
+        let answer = self.answered(request).await.flatten();
         answer.map_err(|why| ReadError::Unavailable {
             subject: subject.to_owned(),
             why,

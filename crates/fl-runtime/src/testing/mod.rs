@@ -40,7 +40,7 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl F
     }
 }
 
-/// A loopback port that nobody has now and no other call gives out. It lies below those that the kernel
+/// A loopback port that nobody has now and no other call of this program gives out. It lies below those that the kernel
 /// gives to outgoing connections, or one of them could take it while its server is down.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 12_000;

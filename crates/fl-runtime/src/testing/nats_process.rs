@@ -75,7 +75,7 @@ impl NatsProcess {
         if let Some(child) = &self.child {
             let pid = Pid::from_child(child);
             must("a suspension", kill_process(pid, Signal::STOP));
-            must("its news", waitpid(Some(pid), WaitOptions::UNTRACED));
+            must("its stop", waitpid(Some(pid), WaitOptions::UNTRACED));
         }
     }
 

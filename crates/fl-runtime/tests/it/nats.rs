@@ -256,25 +256,25 @@ async fn a_request_whose_connection_is_lost_does_not_wait_for_its_answer() {
     is_lost(server, &nats, oldest).await;
 }
 
-/// Asks a server that does not answer and is then killed and started again: the request is told so, it
-/// does not end by the time that an answer may take.
+/// Asks a server that does not answer and is then killed: the request is told so while the server is
+/// away, and does not end by the time that an answer may take.
 async fn is_lost<T: Debug, E: Display>(
     server: &mut NatsProcess,
     nats: &Nats,
     request: impl Future<Output = Result<T, E>>,
 ) {
     server.suspend();
-    let restarted = async {
+    let killed = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         server.kill();
-        server.start();
     };
-    let (told, ()) = tokio::join!(request, restarted);
+    let (told, ()) = tokio::join!(request, killed);
     match told {
         Err(error) if error.to_string().contains("connection was lost") => {}
         Err(error) => panic!("told something else: {error}"),
         Ok(answer) => panic!("answered {answer:?}"),
     }
+    server.start();
     nats.until_back().await;
 }
 
