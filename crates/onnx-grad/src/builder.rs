@@ -17,10 +17,23 @@ const IR_VERSION: i64 = 8;
 /// Name of the symbolic batch dimension.
 const BATCH: &str = "batch";
 
+/// A graph input for random numbers that are new in every step.
+pub(crate) struct Noise {
+    pub(crate) input: String,
+    pub(crate) shape: Shape,
+    /// Probability of a 1; otherwise it is 0.
+    pub(crate) keep: f32,
+}
+
 /// A graph being written.
 pub(crate) struct GraphBuilder {
     pub(crate) nodes: Vec<NodeProto>,
     pub(crate) initializers: Vec<TensorProto>,
+    /// Next values of running statistics, by the statistic's name.
+    pub(crate) statistics: BTreeMap<String, String>,
+    /// Random numbers that a step needs.
+    pub(crate) noise: Vec<Noise>,
+    saved: BTreeMap<(String, &'static str), String>,
     used: BTreeSet<String>,
     scalars: BTreeMap<u32, String>,
     integers: BTreeMap<Vec<i64>, String>,
@@ -33,6 +46,9 @@ impl GraphBuilder {
         Self {
             nodes: Vec::new(),
             initializers: Vec::new(),
+            statistics: BTreeMap::new(),
+            noise: Vec::new(),
+            saved: BTreeMap::new(),
             used: taken.into_iter().collect(),
             scalars: BTreeMap::new(),
             integers: BTreeMap::new(),
@@ -48,6 +64,21 @@ impl GraphBuilder {
             self.next += 1;
         }
         name
+    }
+
+    /// Keeps a value of the training forward pass for the gradient of the same node, which is told apart by
+    /// its first output.
+    pub(crate) fn save(&mut self, output: &str, what: &'static str, value: String) {
+        self.saved.insert((output.to_owned(), what), value);
+    }
+
+    /// What [`Self::save`] has kept.
+    ///
+    /// # Errors
+    /// Nothing was: a defect of the operator's rules.
+    pub(crate) fn saved(&self, output: &str, what: &'static str) -> Result<String, String> {
+        let saved = self.saved.get(&(output.to_owned(), what)).cloned();
+        saved.ok_or_else(|| format!("its {what} was not saved, which is a defect of this program"))
     }
 
     /// Adds a node of one output and gives that output's name.

@@ -6,8 +6,8 @@ use fl_model::Loss;
 
 use crate::builder::GraphBuilder;
 use crate::error::ModelError;
-use crate::forward::{ForwardModel, label};
-use crate::graph::{Graph, Site, ValueId};
+use crate::forward::{ForwardModel, Role, label};
+use crate::graph::{Graph, Node, Site, ValueId};
 use crate::losses::{self, LossNodes};
 use crate::shape::{Dim, ValueType};
 
@@ -16,12 +16,21 @@ pub struct Differentiated<'a> {
     pub(crate) model: &'a ForwardModel,
     pub(crate) builder: GraphBuilder,
     pub(crate) loss: LossNodes,
-    /// Gradient of the batch's mean loss, by parameter.
-    pub(crate) gradients: Vec<String>,
+    /// Where each parameter's next value comes from, in their order.
+    pub(crate) moves: Vec<Move>,
+}
+
+/// How a step moves a parameter.
+pub(crate) enum Move {
+    /// Along this gradient of the batch's mean loss.
+    Gradient(String),
+    /// To this value, which the forward pass has computed.
+    To(String),
 }
 
 impl<'a> Differentiated<'a> {
-    /// Writes the loss and the backward pass behind the forward pass.
+    /// Writes the loss and the backward pass behind the forward pass, in which operators work as they do
+    /// in training.
     ///
     /// A model that ends in Softmax, LogSoftmax or Sigmoid under the loss that contains it is trained
     /// from what goes into that last node, which is exact and cannot overflow.
@@ -31,29 +40,50 @@ impl<'a> Differentiated<'a> {
     pub fn new(model: &'a ForwardModel, loss: Loss) -> Result<Self, ModelError> {
         let graph = &model.graph;
         let logits = losses::logits(graph, loss);
-        let mut builder = write_forward(model, logits);
+        let mut builder = write_forward(model, logits, Purpose::Train)?;
         let loss = losses::write(loss, &graph.values[logits], &mut builder)?;
-        let gradients = backward(model, logits, &loss.gradient, &mut builder)?;
+        let moves = backward(model, logits, &loss.gradient, &mut builder)?;
         Ok(Self {
             model,
             builder,
             loss,
-            gradients,
+            moves,
         })
     }
 }
 
+/// What a forward pass is written for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Train,
+    Evaluate,
+}
+
 /// A builder holding the user's nodes up to a value; parameters stay open as graph inputs.
-pub(crate) fn write_forward(model: &ForwardModel, until: ValueId) -> GraphBuilder {
+///
+/// # Errors
+/// A node cannot be trained.
+pub(crate) fn write_forward(
+    model: &ForwardModel,
+    until: ValueId,
+    purpose: Purpose,
+) -> Result<GraphBuilder, ModelError> {
     let graph = &model.graph;
     let mut builder = GraphBuilder::new(model.names());
     let needed = needed_for(graph, until);
-    let nodes = graph.nodes.iter();
-    builder.nodes.extend(
-        nodes
-            .filter(|node| node.outputs.iter().any(|id| needed[*id]))
-            .map(|node| node.proto.clone()),
-    );
+    for (index, node) in graph.nodes.iter().enumerate() {
+        if !node.outputs.iter().flatten().any(|id| needed[*id]) {
+            continue;
+        }
+        let site = Site::new(graph.opset, &graph.values, node, None);
+        let trained = match purpose {
+            Purpose::Train => node.operator.train(&site, &mut builder),
+            Purpose::Evaluate => Ok(false),
+        };
+        if !trained.map_err(|reason| fault(index, node, reason))? {
+            builder.nodes.push(node.proto.clone());
+        }
+    }
     let open: BTreeSet<&str> = model
         .parameters
         .iter()
@@ -70,7 +100,15 @@ pub(crate) fn write_forward(model: &ForwardModel, until: ValueId) -> GraphBuilde
             .filter(|tensor| !open.contains(tensor.name()))
             .cloned(),
     );
-    builder
+    Ok(builder)
+}
+
+fn fault(index: usize, node: &Node, reason: String) -> ModelError {
+    ModelError::Node {
+        node: label(index, &node.proto),
+        operator: node.operator.name().to_owned(),
+        reason,
+    }
 }
 
 /// For every value, whether it is needed to compute this one.
@@ -78,7 +116,7 @@ fn needed_for(graph: &Graph, value: ValueId) -> Vec<bool> {
     let mut needed = vec![false; graph.values.len()];
     needed[value] = true;
     for node in graph.nodes.iter().rev() {
-        if node.outputs.iter().any(|id| needed[*id]) {
+        if node.outputs.iter().flatten().any(|id| needed[*id]) {
             for id in node.inputs.iter().flatten() {
                 needed[*id] = true;
             }
@@ -92,31 +130,27 @@ fn backward(
     logits: ValueId,
     seed: &str,
     builder: &mut GraphBuilder,
-) -> Result<Vec<String>, ModelError> {
+) -> Result<Vec<Move>, ModelError> {
     let graph = &model.graph;
-    let sources: Vec<ValueId> = model
-        .parameters
-        .iter()
+    let weights = model.parameters.iter();
+    let sources: Vec<ValueId> = weights
+        .filter(|own| own.role == Role::Weight)
         .filter_map(|parameter| graph.find(&parameter.name))
         .collect();
     let wanted = graph.depending_on(&sources);
     let mut gradients: BTreeMap<ValueId, String> = BTreeMap::from([(logits, seed.to_owned())]);
     for (index, node) in graph.nodes.iter().enumerate().rev() {
-        let Some(output) = node.outputs.first().filter(|id| wanted[**id]) else {
+        let upstream: Vec<Option<String>> = node
+            .outputs
+            .iter()
+            .map(|output| gradients.get(&output.filter(|id| wanted[*id])?).cloned())
+            .collect();
+        if upstream.iter().all(Option::is_none) {
             continue;
-        };
-        let Some(upstream) = gradients.get(output).cloned() else {
-            continue;
-        };
+        }
         let site = Site::new(graph.opset, &graph.values, node, Some(&wanted));
-        let own = node
-            .operator
-            .gradient(&site, &upstream, builder)
-            .map_err(|reason| ModelError::Node {
-                node: label(index, &node.proto),
-                operator: node.operator.name().to_owned(),
-                reason,
-            })?;
+        let own = node.operator.gradients(&site, &upstream, builder);
+        let own = own.map_err(|reason| fault(index, node, reason))?;
         for (input, gradient) in node.inputs.iter().zip(own) {
             if let (Some(id), Some(gradient)) = (input, gradient)
                 && wanted[*id]
@@ -129,18 +163,26 @@ fn backward(
             }
         }
     }
-    model
-        .parameters
-        .iter()
-        .zip(&sources)
-        .map(|(parameter, id)| {
-            gradients
-                .get(id)
-                .cloned()
-                .ok_or_else(|| ModelError::Parameter {
-                    name: parameter.name.clone(),
-                    reason: "no gradient of the loss reaches it".to_owned(),
-                })
+    let parameters = model.parameters.iter();
+    parameters
+        .map(|parameter| {
+            let id = graph.find(&parameter.name);
+            let unreached = || ModelError::Parameter {
+                name: parameter.name.clone(),
+                reason: "no gradient of the loss reaches it".to_owned(),
+            };
+            match parameter.role {
+                Role::Weight => {
+                    let gradient = id.and_then(|id| gradients.get(&id).cloned());
+                    gradient.map(Move::Gradient).ok_or_else(unreached)
+                }
+                Role::Statistic => {
+                    let next = builder.statistics.get(&parameter.name).cloned();
+                    // Behind what the loss is taken of nothing moves it.
+                    let stays = || builder.node("Identity", &[&parameter.name], &[]);
+                    Ok(Move::To(next.unwrap_or_else(stays)))
+                }
+            }
         })
         .collect()
 }
@@ -150,11 +192,11 @@ pub(crate) fn graph_inputs(
     model: &ForwardModel,
     target: &(String, ValueType),
 ) -> Vec<(String, ValueType)> {
-    let input = &model.graph.values[model.graph.input];
-    let mut inputs = vec![
-        (input.name.clone(), input.value_type.clone()),
-        target.clone(),
-    ];
+    let own = model.graph.inputs.iter().map(|id| &model.graph.values[*id]);
+    let mut inputs: Vec<(String, ValueType)> = own
+        .map(|input| (input.name.clone(), input.value_type.clone()))
+        .collect();
+    inputs.push(target.clone());
     for parameter in &model.parameters {
         let shape = parameter
             .shape

@@ -2,7 +2,7 @@
 
 use fl_model::Loss;
 
-use crate::differentiate::{graph_inputs, write_forward};
+use crate::differentiate::{Purpose, graph_inputs, write_forward};
 use crate::error::ModelError;
 use crate::forward::ForwardModel;
 use crate::losses;
@@ -13,8 +13,8 @@ use crate::shape::{Dim, ValueType, elements_per_example};
 pub struct EvalGraph {
     /// The model, protobuf.
     pub bytes: Vec<u8>,
-    /// Graph input for the examples, float32, `[N, F…]` as in the user's model.
-    pub input: String,
+    /// Graph inputs for the examples, in the order and of the types of [`ForwardModel::inputs`].
+    pub inputs: Vec<String>,
     /// Graph input for the targets: int64 `[N]` for softmax cross-entropy, otherwise float32 in the
     /// shape of the logits.
     pub target: String,
@@ -35,7 +35,7 @@ impl EvalGraph {
     /// The output does not fit the loss.
     pub fn new(model: &ForwardModel, loss: Loss) -> Result<Self, ModelError> {
         let logits = losses::logits(&model.graph, loss);
-        let mut builder = write_forward(model, logits);
+        let mut builder = write_forward(model, logits, Purpose::Evaluate)?;
         let logits = &model.graph.values[logits];
         let nodes = losses::write(loss, logits, &mut builder)?;
         let inputs = graph_inputs(model, &nodes.target);
@@ -48,7 +48,7 @@ impl EvalGraph {
         ];
         Ok(Self {
             bytes: builder.finish("evaluation", model.graph.opset, &inputs, &outputs),
-            input: inputs[0].0.clone(),
+            inputs: model.inputs().into_iter().map(|input| input.name).collect(),
             target: nodes.target.0,
             parameters: model
                 .parameters

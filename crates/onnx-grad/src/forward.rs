@@ -1,6 +1,6 @@
 //! The first stage: a user's model, checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
@@ -19,9 +19,20 @@ const OPSET_MIN: i64 = 13;
 /// Highest operator set that is read.
 const OPSET_MAX: i64 = 22;
 
+/// What a parameter is to training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The optimiser moves it along its gradient.
+    Weight,
+    /// A running statistic, of batch normalisation: each step moves it towards what the batch shows.
+    Statistic,
+}
+
 /// A float32 initialiser that training may change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
+    /// Whether it has a gradient.
+    pub role: Role,
     /// Name of the initialiser.
     pub name: String,
     /// Its dimensions; at least one.
@@ -30,8 +41,28 @@ pub struct Parameter {
     pub initial: Vec<f32>,
 }
 
-/// A model whose opset, types, shapes, operators and sizes have been checked, with one input
-/// `[N, F…]` and one output, of which the first dimension is the batch.
+/// An input of a model: one value for each example of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputInfo {
+    /// Its name.
+    pub name: String,
+    /// What its elements are.
+    pub kind: InputKind,
+    /// Dimensions of one example: `[F]` for `[N, F]`.
+    pub dims: Vec<u64>,
+}
+
+/// Type of the elements of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputKind {
+    /// float32.
+    F32,
+    /// int64, such as the indices of an embedding.
+    I64,
+}
+
+/// A model whose opset, types, shapes, operators and sizes have been checked. The first dimension of
+/// every input is the batch, and so is that of the first output, of which the loss is taken.
 #[derive(Clone)]
 pub struct ForwardModel {
     pub(crate) proto: ModelProto,
@@ -77,21 +108,21 @@ impl ForwardModel {
             activation_elements: 0,
         };
         reader.read_initializers(graph)?;
-        let input = reader.read_input(graph)?;
+        let inputs = reader.read_inputs(graph)?;
         let nodes = graph
             .node
             .iter()
             .enumerate()
             .map(|(index, node)| reader.read_node(index, node))
             .collect::<Result<Vec<_>, _>>()?;
-        let output = reader.read_output(graph)?;
+        let outputs = reader.read_outputs(graph)?;
         let graph = Graph {
             opset,
             values: reader.values,
             by_name: reader.by_name,
             nodes,
-            input,
-            output,
+            inputs,
+            outputs,
         };
         let parameters = parameters(&graph)?;
         Ok(Self {
@@ -107,14 +138,23 @@ impl ForwardModel {
         &self.parameters
     }
 
-    /// Dimensions of one example at the input: `[F]` for `[N, F]`.
-    pub fn input_dims(&self) -> Vec<u64> {
-        example_dims(self.graph.values[self.graph.input].shape())
+    /// The inputs, in the order of the model file.
+    pub fn inputs(&self) -> Vec<InputInfo> {
+        let values = self.graph.inputs.iter().map(|id| &self.graph.values[*id]);
+        let info = values.map(|value| InputInfo {
+            name: value.name.clone(),
+            kind: match value.value_type.element {
+                Element::I64 => InputKind::I64,
+                _ => InputKind::F32,
+            },
+            dims: example_dims(value.shape()),
+        });
+        info.collect()
     }
 
-    /// Dimensions of one example at the output: `[C]` for `[N, C]`, none for `[N]`.
+    /// Dimensions of one example at the first output: `[C]` for `[N, C]`, none for `[N]`.
     pub fn output_dims(&self) -> Vec<u64> {
-        example_dims(self.graph.values[self.graph.output].shape())
+        example_dims(self.graph.values[self.graph.output()].shape())
     }
 
     /// The operator set that the model was exported for.
@@ -228,24 +268,27 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn read_input(&mut self, graph: &GraphProto) -> Result<ValueId, ModelError> {
+    fn read_inputs(&mut self, graph: &GraphProto) -> Result<Vec<ValueId>, ModelError> {
         let inputs: Vec<&ValueInfoProto> = graph
             .input
             .iter()
             .filter(|info| !self.by_name.contains_key(info.name()))
             .collect();
-        let [input] = inputs[..] else {
-            return Err(ModelError::Graph(format!(
-                "has {} inputs; a model with exactly one input can be trained",
-                inputs.len()
-            )));
-        };
-        let value_type = self.input_type(input)?;
-        self.define(Value {
-            name: input.name().to_owned(),
-            value_type,
-            constant: None,
-        })
+        if inputs.is_empty() {
+            return Err(ModelError::Graph(
+                "has no input, so nothing can be learnt from examples".to_owned(),
+            ));
+        }
+        let mut ids = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let value_type = self.input_type(input)?;
+            ids.push(self.define(Value {
+                name: input.name().to_owned(),
+                value_type,
+                constant: None,
+            })?);
+        }
+        Ok(ids)
     }
 
     fn input_type(&self, info: &ValueInfoProto) -> Result<ValueType, ModelError> {
@@ -256,11 +299,16 @@ impl Reader<'_> {
         else {
             return fail("is not a tensor".to_owned());
         };
-        if Element::from_proto(tensor.elem_type()) != Some(Element::F32) {
-            return fail("is not float32; export the model with float32 inputs".to_owned());
-        }
+        let element = match Element::from_proto(tensor.elem_type()) {
+            Some(element @ (Element::F32 | Element::I64)) => element,
+            _ => {
+                return fail(
+                    "is neither float32 nor int64; export the model with such inputs".to_owned(),
+                );
+            }
+        };
         let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
-        if dims.len() < 2 || dims.len() > self.limits.rank_max {
+        if dims.is_empty() || dims.len() > self.limits.rank_max {
             return fail(format!(
                 "has rank {}; expected is [batch, features…]",
                 dims.len()
@@ -280,7 +328,7 @@ impl Reader<'_> {
             }
         }
         self.check_size(&shape).map_err(error)?;
-        Ok(ValueType::f32(shape))
+        Ok(ValueType { element, shape })
     }
 
     fn check_size(&self, shape: &[Dim]) -> Result<(), String> {
@@ -360,6 +408,9 @@ impl Reader<'_> {
                 types.len()
             )));
         }
+        if proto.output.iter().all(String::is_empty) {
+            return Err(ModelError::Graph("has a value without a name".to_owned()));
+        }
         for (name, value_type) in proto.output.iter().zip(types) {
             self.check_size(&value_type.shape).map_err(&fail)?;
             // `check_size` has seen that the product does not overflow.
@@ -370,11 +421,14 @@ impl Reader<'_> {
                     self.limits.activation_elements_max
                 )));
             }
-            node.outputs.push(self.define(Value {
-                name: name.clone(),
-                value_type,
-                constant: constant.clone(),
-            })?);
+            node.outputs.push(match name.as_str() {
+                "" => None,
+                name => Some(self.define(Value {
+                    name: name.to_owned(),
+                    value_type,
+                    constant: constant.clone(),
+                })?),
+            });
         }
         Ok(node)
     }
@@ -386,34 +440,40 @@ impl Reader<'_> {
         Ok((types, constant))
     }
 
-    fn read_output(&self, graph: &GraphProto) -> Result<ValueId, ModelError> {
-        let [output] = &graph.output[..] else {
-            return Err(ModelError::Graph(format!(
-                "has {} outputs; a model with exactly one output can be trained",
-                graph.output.len()
-            )));
-        };
-        let fail = |reason: String| {
+    fn read_outputs(&self, graph: &GraphProto) -> Result<Vec<ValueId>, ModelError> {
+        let fail = |output: &ValueInfoProto, reason: String| {
             Err(ModelError::Graph(format!(
                 "output `{}` {reason}",
                 output.name()
             )))
         };
-        let Some(&id) = self.by_name.get(output.name()) else {
-            return fail("is made by no node".to_owned());
+        let mut ids = Vec::with_capacity(graph.output.len());
+        for output in &graph.output {
+            let Some(&id) = self.by_name.get(output.name()) else {
+                return fail(output, "is made by no node".to_owned());
+            };
+            ids.push(id);
+        }
+        let (Some(output), Some(&id)) = (graph.output.first(), ids.first()) else {
+            return Err(ModelError::Graph(
+                "has no output that a loss could be taken of".to_owned(),
+            ));
         };
         let value = &self.values[id];
         if value.value_type.element != Element::F32 {
-            return fail("is not float32".to_owned());
+            return fail(output, "is not float32; a loss is taken of it".to_owned());
         }
         if batch_axis(value.shape()) != Some(0) || value.shape()[0] != Dim::Batch(1) {
-            return fail(format!(
-                "has the shape {}, but must begin with the batch N; \
-                 export the model with a dynamic batch dimension",
-                show(value.shape())
-            ));
+            let shape = show(value.shape());
+            return fail(
+                output,
+                format!(
+                    "has the shape {shape}, but must begin with the batch N; \
+                     export the model with a dynamic batch dimension"
+                ),
+            );
         }
-        Ok(id)
+        Ok(ids)
     }
 }
 
@@ -425,13 +485,19 @@ pub(crate) fn label(index: usize, proto: &NodeProto) -> String {
     }
 }
 
-/// Float initialisers of rank 1 or more from which a gradient can flow to the output.
+/// Float initialisers of rank 1 or more from which a gradient can flow to the output, and the running
+/// statistics of the model.
 fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
     let reaching = graph.reaching_output();
+    let statistics = statistics(graph);
     let mut parameters = Vec::new();
     for (id, value) in graph.values.iter().enumerate() {
-        let (true, Some(tensor)) = (reaching[id] && graph.is_initializer(id), &value.constant)
-        else {
+        let role = match (statistics.contains(&id), reaching[id]) {
+            (true, _) => Role::Statistic,
+            (false, true) => Role::Weight,
+            (false, false) => continue,
+        };
+        let (true, Some(tensor)) = (graph.is_initializer(id), &value.constant) else {
             continue;
         };
         let Data::F32(initial) = &tensor.data else {
@@ -450,16 +516,27 @@ fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
             });
         }
         parameters.push(Parameter {
+            role,
             name: value.name.clone(),
             shape: tensor.dims.clone(),
             initial: initial.clone(),
         });
     }
-    if parameters.is_empty() {
+    if !parameters.iter().any(|own| own.role == Role::Weight) {
         return Err(ModelError::Graph(
             "has no float32 initialiser that reaches the output; export it with its weights inside"
                 .to_owned(),
         ));
     }
     Ok(parameters)
+}
+
+/// The initialisers that nodes keep as running statistics.
+fn statistics(graph: &Graph) -> BTreeSet<ValueId> {
+    let of_node = |node: &Node| {
+        let inputs = node.operator.statistics().iter();
+        let ids = inputs.filter_map(|index| node.inputs.get(*index).copied().flatten());
+        ids.collect::<Vec<_>>()
+    };
+    graph.nodes.iter().flat_map(of_node).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ops::Operator;
 use crate::proto::NodeProto;
-use crate::shape::{Element, Shape, ValueType};
+use crate::shape::{Element, Int, Shape, ValueType};
 use crate::tensor::Tensor;
 
 /// Index into [`Graph::values`].
@@ -32,7 +32,19 @@ pub(crate) struct Node {
     pub(crate) proto: NodeProto,
     /// Optional inputs that are absent are none.
     pub(crate) inputs: Vec<Option<ValueId>>,
-    pub(crate) outputs: Vec<ValueId>,
+    /// Outputs that the model leaves out are none.
+    pub(crate) outputs: Vec<Option<ValueId>>,
+}
+
+impl Node {
+    /// The outputs that carry a gradient.
+    pub(crate) fn graded_outputs(&self) -> impl Iterator<Item = ValueId> + '_ {
+        let outputs = self.outputs.iter().copied().enumerate();
+        outputs.filter_map(|(index, id)| {
+            let graded = self.operator.differentiable_output(index);
+            id.filter(|_| graded)
+        })
+    }
 }
 
 /// The nodes of a model.
@@ -42,23 +54,28 @@ pub(crate) struct Graph {
     pub(crate) values: Vec<Value>,
     pub(crate) by_name: BTreeMap<String, ValueId>,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) input: ValueId,
-    pub(crate) output: ValueId,
+    pub(crate) inputs: Vec<ValueId>,
+    pub(crate) outputs: Vec<ValueId>,
 }
 
 impl Graph {
     /// Whether the value stands in the model file rather than being made by a node.
     pub(crate) fn is_initializer(&self, id: ValueId) -> bool {
-        id < self.input
+        self.inputs.first().is_some_and(|input| id < *input)
+    }
+
+    /// The output that a loss is taken of: the first.
+    pub(crate) fn output(&self) -> ValueId {
+        // A graph has at least one output; see `ForwardModel::parse`.
+        self.outputs.first().copied().unwrap_or_default()
     }
 
     /// For every value, whether a gradient at the output reaches it.
     pub(crate) fn reaching_output(&self) -> Vec<bool> {
         let mut reaching = vec![false; self.values.len()];
-        reaching[self.output] = true;
+        reaching[self.output()] = true;
         for node in self.nodes.iter().rev() {
-            // Only the first output of a node carries a gradient; see `Operator::gradient`.
-            if !node.outputs.first().is_some_and(|id| reaching[*id]) {
+            if !node.graded_outputs().any(|id| reaching[id]) {
                 continue;
             }
             for (index, input) in node.inputs.iter().enumerate() {
@@ -83,7 +100,7 @@ impl Graph {
             let flows = node.inputs.iter().enumerate().any(|(index, input)| {
                 input.is_some_and(|id| depends[id] && node.operator.differentiable(index))
             });
-            if let (true, Some(&output)) = (flows, node.outputs.first()) {
+            for output in node.graded_outputs().filter(|_| flows) {
                 depends[output] = self.values[output].value_type.element.is_float();
             }
         }
@@ -101,7 +118,7 @@ pub(crate) struct Site<'a> {
     pub(crate) opset: i64,
     pub(crate) proto: &'a NodeProto,
     inputs: Vec<Option<&'a Value>>,
-    output: Option<&'a Value>,
+    outputs: Vec<Option<&'a Value>>,
     wanted: Vec<bool>,
 }
 
@@ -121,7 +138,11 @@ impl<'a> Site<'a> {
                 .clone()
                 .map(|input| input.map(|id| &values[id]))
                 .collect(),
-            output: node.outputs.first().map(|id| &values[*id]),
+            outputs: node
+                .outputs
+                .iter()
+                .map(|output| output.map(|id| &values[id]))
+                .collect(),
             wanted: inputs
                 .enumerate()
                 .map(|(index, input)| match (input, wanted) {
@@ -157,12 +178,46 @@ impl<'a> Site<'a> {
 
     /// The first output; there is none while shapes are being inferred.
     pub(crate) fn output(&self) -> Result<&'a Value, String> {
-        self.output.ok_or_else(|| "it has no output".to_owned())
+        self.optional_output(0)
+            .ok_or_else(|| "it has no output".to_owned())
+    }
+
+    /// An output that the model may leave out.
+    pub(crate) fn optional_output(&self, index: usize) -> Option<&'a Value> {
+        self.outputs.get(index).copied().flatten()
     }
 
     /// Whether this input needs a gradient.
     pub(crate) fn wants(&self, index: usize) -> bool {
         self.wanted.get(index).copied().unwrap_or(false)
+    }
+
+    /// The whole numbers of an input that must be known when the model is read; none where the input is
+    /// left out.
+    pub(crate) fn ints(&self, index: usize) -> Result<Option<Vec<Int>>, String> {
+        let Some(value) = self.optional(index) else {
+            return Ok(None);
+        };
+        let known = value.constant.as_ref().and_then(Tensor::ints);
+        known.map(Some).ok_or_else(|| {
+            format!(
+                "its input {index} (`{}`) must be int64 and known when the model is read; \
+                 export the model with fixed sizes, all but the batch",
+                value.name
+            )
+        })
+    }
+
+    /// The same, where none of them may depend on the batch.
+    pub(crate) fn fixed_ints(&self, index: usize) -> Result<Option<Vec<i64>>, String> {
+        let Some(ints) = self.ints(index)? else {
+            return Ok(None);
+        };
+        let fixed: Option<Vec<i64>> = ints.into_iter().map(Int::fixed).collect();
+        fixed.map(Some).ok_or_else(|| {
+            let name = self.optional(index).map_or("", |value| &value.name);
+            format!("its input {index} (`{name}`) depends on the size of the batch")
+        })
     }
 
     /// Refuses a node with more inputs than its operator has.

@@ -41,8 +41,13 @@ impl InferenceModel {
         features: &FeatureSpec,
         normalization: &Normalization,
     ) -> Result<Self, ModelError> {
-        check_parameters(model, parameters)?;
-        let own_input = &model.graph.values[model.graph.input];
+        let [own_input] = model.graph.inputs[..] else {
+            return Err(ModelError::Features(format!(
+                "they are one table of columns, the model has {} inputs",
+                model.graph.inputs.len()
+            )));
+        };
+        let own_input = &model.graph.values[own_input];
         let width = features.encoded_width();
         if own_input.shape()[..] != [Dim::Batch(1), Dim::Fixed(width as u64)] {
             return Err(ModelError::Features(format!(
@@ -56,25 +61,12 @@ impl InferenceModel {
         let raw = builder.fresh("features");
         features::write_prepared(&mut builder, &raw, features, normalization, &own_input.name)?;
 
-        let mut proto: ModelProto = model.proto.clone();
+        let mut proto = with_parameters(model, parameters)?;
         let Some(graph) = proto.graph.as_mut() else {
             return Err(ModelError::Graph("is missing".to_owned()));
         };
-        let trained: BTreeMap<&str, (&Parameter, &Vec<f32>)> = model
-            .parameters
-            .iter()
-            .zip(parameters)
-            .map(|(own, values)| (own.name.as_str(), (own, values)))
-            .collect();
-        for tensor in &mut graph.initializer {
-            if let Some((own, values)) = trained.get(tensor.name()) {
-                *tensor = encode_f32(&own.name, &own.shape, values);
-            }
-        }
         graph.node.splice(0..0, builder.nodes);
         graph.initializer.append(&mut builder.initializers);
-        // Declared shapes of inner values may hold the batch size of the export.
-        graph.value_info.clear();
         graph.input = vec![value_info(
             &raw,
             &ValueType::f32(vec![
@@ -82,15 +74,64 @@ impl InferenceModel {
                 Dim::Fixed(features.features.len() as u64),
             ]),
         )];
-        let output = &model.graph.values[model.graph.output];
-        graph.output = vec![value_info(&output.name, &output.value_type)];
         set_metadata(&mut proto, features);
-        // Earlier versions want every initialiser among the inputs.
-        proto.ir_version = Some(proto.ir_version().max(IR_VERSION_MIN));
         Ok(Self {
             bytes: proto.encode_to_vec(),
         })
     }
+
+    /// Puts the parameters into the user's model, which takes its own inputs as before.
+    ///
+    /// # Errors
+    /// Parameters do not fit the model.
+    pub fn plain(model: &ForwardModel, parameters: &[Vec<f32>]) -> Result<Self, ModelError> {
+        let mut proto = with_parameters(model, parameters)?;
+        if let Some(graph) = proto.graph.as_mut() {
+            let inputs = model.graph.inputs.iter().map(|id| &model.graph.values[*id]);
+            graph.input = inputs
+                .map(|input| value_info(&input.name, &input.value_type))
+                .collect();
+        }
+        Ok(Self {
+            bytes: proto.encode_to_vec(),
+        })
+    }
+}
+
+/// The user's model with other parameters, and with an open batch dimension at its outputs.
+fn with_parameters(
+    model: &ForwardModel,
+    parameters: &[Vec<f32>],
+) -> Result<ModelProto, ModelError> {
+    check_parameters(model, parameters)?;
+    let mut proto: ModelProto = model.proto.clone();
+    let Some(graph) = proto.graph.as_mut() else {
+        return Err(ModelError::Graph("is missing".to_owned()));
+    };
+    let trained: BTreeMap<&str, (&Parameter, &Vec<f32>)> = model
+        .parameters
+        .iter()
+        .zip(parameters)
+        .map(|(own, values)| (own.name.as_str(), (own, values)))
+        .collect();
+    for tensor in &mut graph.initializer {
+        if let Some((own, values)) = trained.get(tensor.name()) {
+            *tensor = encode_f32(&own.name, &own.shape, values);
+        }
+    }
+    // Declared shapes of inner values may hold the batch size of the export.
+    graph.value_info.clear();
+    let outputs = model
+        .graph
+        .outputs
+        .iter()
+        .map(|id| &model.graph.values[*id]);
+    graph.output = outputs
+        .map(|output| value_info(&output.name, &output.value_type))
+        .collect();
+    // Earlier versions want every initialiser among the inputs.
+    proto.ir_version = Some(proto.ir_version().max(IR_VERSION_MIN));
+    Ok(proto)
 }
 
 fn check_parameters(model: &ForwardModel, parameters: &[Vec<f32>]) -> Result<(), ModelError> {

@@ -32,13 +32,13 @@ pub(crate) fn logits(graph: &Graph, loss: Loss) -> ValueId {
     graph
         .nodes
         .iter()
-        .find(|node| node.outputs.first() == Some(&graph.output))
+        .find(|node| node.outputs.first() == Some(&Some(graph.output())))
         .filter(|node| included.contains(&node.operator.name()))
         .filter(|node| {
             loss != Loss::SoftmaxCrossEntropy || crate::ops::is_over_last_axis(graph, node)
         })
         .and_then(|node| node.inputs.first().copied().flatten())
-        .unwrap_or(graph.output)
+        .unwrap_or(graph.output())
 }
 
 /// Writes the loss over these logits.

@@ -4,7 +4,27 @@
 //! writes the nodes that carry a gradient from its first output to its inputs. What it needs from
 //! the forward pass it reads by name; the runtime keeps those values alive.
 
+mod add;
+mod cast;
+mod constant;
+mod div;
+mod erf;
+mod flatten;
+mod gelu;
+mod gemm;
+mod identity;
+mod leaky_relu;
+mod log_softmax;
+mod matmul;
+mod mul;
+mod relu;
+mod reshape;
 mod shared;
+mod sigmoid;
+mod softmax;
+mod sub;
+mod tanh;
+mod transpose;
 
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
@@ -34,50 +54,75 @@ pub(crate) trait Operator: Sync {
         Ok(None)
     }
 
-    /// Whether a gradient flows from the first output to this input.
+    /// Whether a gradient flows to this input.
     fn differentiable(&self, _input: usize) -> bool {
         true
     }
 
-    /// Writes the gradients of the wanted inputs, given the gradient of the first output. Further
-    /// outputs (masks, indices, running statistics) carry none.
+    /// Whether a gradient flows from this output. Masks, indices and running statistics have none.
+    fn differentiable_output(&self, output: usize) -> bool {
+        output == 0
+    }
+
+    /// Inputs that hold running statistics: parameters that training moves without a gradient.
+    fn statistics(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// Writes other nodes in place of this one where the model is trained: what the operator does
+    /// differently there, or what its gradient needs saved. Returns whether it did.
+    fn train(&self, _site: &Site<'_>, _graph: &mut GraphBuilder) -> Result<bool, String> {
+        Ok(false)
+    }
+
+    /// Writes the gradients of the wanted inputs, given the gradient of the first output. Only called
+    /// where an input is wanted.
     fn gradient(
         &self,
+        _site: &Site<'_>,
+        _upstream: &str,
+        _graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
+        Ok(Vec::new())
+    }
+
+    /// The same for an operator of which several outputs carry a gradient; those that reach no loss have
+    /// none.
+    fn gradients(
+        &self,
         site: &Site<'_>,
-        upstream: &str,
+        upstream: &[Option<String>],
         graph: &mut GraphBuilder,
-    ) -> Result<InputGradients, String>;
+    ) -> Result<InputGradients, String> {
+        match upstream.first() {
+            Some(Some(upstream)) => self.gradient(site, upstream, graph),
+            _ => Ok(Vec::new()),
+        }
+    }
 }
 
-macro_rules! operators {
-    ($($file:ident::$name:ident),* $(,)?) => {
-        $(mod $file;)*
-        static OPERATORS: &[&dyn Operator] = &[$(&$file::$name),*];
-    };
-}
-
-operators! {
-    add::Add,
-    cast::Cast,
-    constant::Constant,
-    div::Div,
-    erf::Erf,
-    flatten::Flatten,
-    gelu::Gelu,
-    gemm::Gemm,
-    identity::Identity,
-    leaky_relu::LeakyRelu,
-    log_softmax::LogSoftmax,
-    matmul::MatMul,
-    mul::Mul,
-    relu::Relu,
-    reshape::Reshape,
-    sigmoid::Sigmoid,
-    softmax::Softmax,
-    sub::Sub,
-    tanh::Tanh,
-    transpose::Transpose,
-}
+static OPERATORS: &[&dyn Operator] = &[
+    &add::Add,
+    &cast::Cast,
+    &constant::Constant,
+    &div::Div,
+    &erf::Erf,
+    &flatten::Flatten,
+    &gelu::Gelu,
+    &gemm::Gemm,
+    &identity::Identity,
+    &leaky_relu::LeakyRelu,
+    &log_softmax::LogSoftmax,
+    &matmul::MatMul,
+    &mul::Mul,
+    &relu::Relu,
+    &reshape::Reshape,
+    &sigmoid::Sigmoid,
+    &softmax::Softmax,
+    &sub::Sub,
+    &tanh::Tanh,
+    &transpose::Transpose,
+];
 
 /// The rules for an operator of that name, if the operator set has it.
 pub(crate) fn find(op_type: &str, opset: i64) -> Option<&'static dyn Operator> {
@@ -96,7 +141,7 @@ pub fn supported_operators() -> Vec<&'static str> {
 
 /// Whether a Softmax or LogSoftmax runs over the last axis.
 pub(crate) fn is_over_last_axis(graph: &Graph, node: &Node) -> bool {
-    let rank = graph.values[graph.output].shape().len();
+    let rank = graph.values[graph.output()].shape().len();
     let axis = int_or(&node.proto, "axis", -1);
     normalize_axis(axis, rank).is_ok_and(|axis| axis + 1 == rank)
 }

@@ -3,6 +3,7 @@
 use fl_model::{LocalOptimizer, TrainingSpec};
 
 use crate::builder::GraphBuilder;
+use crate::differentiate::Move;
 use crate::error::ModelError;
 use crate::forward::Parameter;
 use crate::training::StateSlot;
@@ -10,8 +11,8 @@ use crate::training::StateSlot;
 /// What the optimiser of one parameter reads.
 pub(crate) struct Update<'a> {
     pub(crate) parameter: &'a Parameter,
-    /// Gradient of the batch's mean loss.
-    pub(crate) gradient: &'a str,
+    /// How a step moves it.
+    pub(crate) moves: &'a Move,
     /// The global parameter that the proximal term pulls towards.
     pub(crate) anchor: Option<&'a str>,
 }
@@ -27,7 +28,13 @@ pub(crate) fn write(
     let outputs = match spec.optimizer {
         LocalOptimizer::Sgd { momentum } => updates
             .iter()
-            .map(|update| sgd(spec, momentum, update, graph, &mut state))
+            .map(|update| match update.moves {
+                Move::To(value) => value.clone(),
+                Move::Gradient(gradient) => {
+                    let gradient = penalized(spec, update, gradient, graph);
+                    sgd(spec, momentum, update, gradient, graph, &mut state)
+                }
+            })
             .collect(),
         LocalOptimizer::Adam {
             beta1,
@@ -37,14 +44,18 @@ pub(crate) fn write(
             let rates = [beta1, beta2].map(|beta| bias_correction(beta, graph, &mut state));
             updates
                 .iter()
-                .map(|update| {
-                    let moments = Moments {
-                        beta1,
-                        beta2,
-                        epsilon,
-                        rates: &rates,
-                    };
-                    adam(spec, &moments, update, graph, &mut state)
+                .map(|update| match update.moves {
+                    Move::To(value) => value.clone(),
+                    Move::Gradient(gradient) => {
+                        let moments = Moments {
+                            beta1,
+                            beta2,
+                            epsilon,
+                            rates: &rates,
+                        };
+                        let gradient = penalized(spec, update, gradient, graph);
+                        adam(spec, &moments, update, &gradient, graph, &mut state)
+                    }
                 })
                 .collect()
         }
@@ -102,9 +113,14 @@ fn check(spec: &TrainingSpec) -> Result<(), ModelError> {
 }
 
 /// The gradient with L2 penalty and proximal term: `g + λ·w + µ·(w − w_global)`.
-fn penalized(spec: &TrainingSpec, update: &Update<'_>, graph: &mut GraphBuilder) -> String {
+fn penalized(
+    spec: &TrainingSpec,
+    update: &Update<'_>,
+    gradient: &str,
+    graph: &mut GraphBuilder,
+) -> String {
     let weight = &update.parameter.name;
-    let mut gradient = update.gradient.to_owned();
+    let mut gradient = gradient.to_owned();
     let mut pull = |coefficient: f32, towards: &str, graph: &mut GraphBuilder| {
         let coefficient = graph.scalar(coefficient);
         let term = graph.node("Mul", &[&coefficient, towards], &[]);
@@ -124,10 +140,11 @@ fn sgd(
     spec: &TrainingSpec,
     momentum: f32,
     update: &Update<'_>,
+    gradient: String,
     graph: &mut GraphBuilder,
     state: &mut Vec<StateSlot>,
 ) -> String {
-    let mut direction = penalized(spec, update, graph);
+    let mut direction = gradient;
     if momentum > 0.0 {
         let velocity = graph.fresh("fl.velocity");
         let momentum = graph.scalar(momentum);
@@ -180,11 +197,11 @@ fn adam(
     spec: &TrainingSpec,
     moments: &Moments<'_>,
     update: &Update<'_>,
+    gradient: &str,
     graph: &mut GraphBuilder,
     state: &mut Vec<StateSlot>,
 ) -> String {
-    let gradient = penalized(spec, update, graph);
-    let square = graph.node("Mul", &[&gradient, &gradient], &[]);
+    let square = graph.node("Mul", &[gradient, gradient], &[]);
     let mut moment = |beta: f32, observed: &str, rate: &str, graph: &mut GraphBuilder| {
         let before = graph.fresh("fl.moment");
         let (beta, rest) = (graph.scalar(beta), graph.scalar(1.0 - beta));
@@ -198,7 +215,7 @@ fn adam(
         ));
         graph.node("Div", &[&after, rate], &[])
     };
-    let first = moment(moments.beta1, &gradient, &moments.rates[0], graph);
+    let first = moment(moments.beta1, gradient, &moments.rates[0], graph);
     let second = moment(moments.beta2, &square, &moments.rates[1], graph);
     let root = graph.node("Sqrt", &[&second], &[]);
     let epsilon = graph.scalar(moments.epsilon);

@@ -16,6 +16,97 @@ pub(crate) enum Dim {
 /// Dimensions, outermost first.
 pub(crate) type Shape = Vec<Dim>;
 
+/// A whole number that is known before the batch is: itself, or so many times the number of examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Int {
+    /// This number.
+    Fixed(i64),
+    /// So many times the number of examples; not 0 times.
+    Batch(i64),
+}
+
+impl Int {
+    /// The number, where it does not depend on the batch.
+    pub(crate) fn fixed(self) -> Option<i64> {
+        match self {
+            Int::Fixed(number) => Some(number),
+            Int::Batch(_) => None,
+        }
+    }
+
+    /// The sum; none where it would be neither a number nor a multiple of the batch, or overflows.
+    pub(crate) fn plus(self, other: Int) -> Option<Int> {
+        Some(match (self, other) {
+            (Int::Fixed(a), Int::Fixed(b)) => Int::Fixed(a.checked_add(b)?),
+            (Int::Batch(a), Int::Batch(b)) => Int::batch(a.checked_add(b)?),
+            (Int::Fixed(0), other) | (other, Int::Fixed(0)) => other,
+            _ => return None,
+        })
+    }
+
+    /// The product, under the same conditions.
+    pub(crate) fn times(self, other: Int) -> Option<Int> {
+        Some(match (self, other) {
+            (Int::Fixed(a), Int::Fixed(b)) => Int::Fixed(a.checked_mul(b)?),
+            (Int::Batch(a), Int::Fixed(b)) | (Int::Fixed(b), Int::Batch(a)) => {
+                Int::batch(a.checked_mul(b)?)
+            }
+            _ => return None,
+        })
+    }
+
+    /// The quotient, rounded towards 0, under the same conditions; a multiple of the batch must be
+    /// divided without rest.
+    pub(crate) fn over(self, other: Int) -> Option<Int> {
+        Some(match (self, other) {
+            (Int::Fixed(a), Int::Fixed(b)) => Int::Fixed(a.checked_div(b)?),
+            (Int::Batch(a), Int::Fixed(b)) if a.checked_rem(b)? == 0 => {
+                Int::batch(a.checked_div(b)?)
+            }
+            (Int::Batch(a), Int::Batch(b)) if a.checked_rem(b)? == 0 => {
+                Int::Fixed(a.checked_div(b)?)
+            }
+            _ => return None,
+        })
+    }
+
+    fn batch(times: i64) -> Int {
+        match times {
+            0 => Int::Fixed(0),
+            times => Int::Batch(times),
+        }
+    }
+}
+
+impl From<Dim> for Int {
+    fn from(dim: Dim) -> Self {
+        match dim {
+            Dim::Fixed(size) => Int::Fixed(size as i64),
+            Dim::Batch(times) => Int::Batch(times as i64),
+        }
+    }
+}
+
+impl fmt::Display for Int {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Int::Fixed(number) => write!(f, "{number}"),
+            Int::Batch(1) => write!(f, "N"),
+            Int::Batch(times) => write!(f, "{times}N"),
+        }
+    }
+}
+
+impl Dim {
+    /// The size, where it does not depend on the batch.
+    pub(crate) fn fixed(self) -> Option<u64> {
+        match self {
+            Dim::Fixed(size) => Some(size),
+            Dim::Batch(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,7 +3,7 @@
 use crate::error::ModelError;
 use crate::limits::Limits;
 use crate::proto::TensorProto;
-use crate::shape::{Dim, Element, Shape, ValueType};
+use crate::shape::{Dim, Element, Int, Shape, ValueType};
 
 /// `TensorProto.data_location` of a tensor that lives in another file.
 const EXTERNAL: i32 = 1;
@@ -13,6 +13,8 @@ const EXTERNAL: i32 = 1;
 pub(crate) enum Data {
     F32(Vec<f32>),
     I64(Vec<i64>),
+    /// int64 of which some depend on the batch.
+    Sizes(Vec<Int>),
     /// Of a type that is only ever passed through to the runtime.
     Opaque,
 }
@@ -32,6 +34,25 @@ impl Tensor {
             name: proto.name().to_owned(),
             reason,
         })
+    }
+
+    /// An int64 tensor of shape `dims`, of which some elements may depend on the batch.
+    pub(crate) fn sizes(dims: Vec<u64>, sizes: Vec<Int>) -> Self {
+        let fixed: Option<Vec<i64>> = sizes.iter().map(|size| size.fixed()).collect();
+        Self {
+            element: Element::I64,
+            dims,
+            data: fixed.map_or(Data::Sizes(sizes), Data::I64),
+        }
+    }
+
+    /// Its elements, where they are whole numbers.
+    pub(crate) fn ints(&self) -> Option<Vec<Int>> {
+        match &self.data {
+            Data::I64(values) => Some(values.iter().copied().map(Int::Fixed).collect()),
+            Data::Sizes(sizes) => Some(sizes.clone()),
+            Data::F32(_) | Data::Opaque => None,
+        }
     }
 
     /// Its type.
@@ -88,6 +109,7 @@ fn decode(proto: &TensorProto, limits: &Limits) -> Result<Tensor, String> {
     let stored = match &data {
         Data::F32(values) => values.len(),
         Data::I64(values) => values.len(),
+        Data::Sizes(sizes) => sizes.len(),
         Data::Opaque => opaque_len(proto, element),
     };
     if stored as u64 != count {

@@ -2,10 +2,12 @@
 
 use fl_model::TrainingSpec;
 
+use crate::builder::Noise;
 use crate::differentiate::{Differentiated, graph_inputs};
 use crate::error::ModelError;
+use crate::forward::{Parameter, Role};
 use crate::optimizer::{self, Update};
-use crate::shape::{Dim, ValueType};
+use crate::shape::{Dim, ValueType, batch_axis};
 
 /// A parameter of a training graph: where it goes in and comes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,20 @@ pub struct ParameterSlot {
     pub output: String,
     /// Name of the graph input for the round's global value, when the proximal term is on.
     pub anchor: Option<String>,
+}
+
+/// Random numbers that a step wants: each is 1 with probability `keep` and 0 otherwise, drawn anew for
+/// every step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoiseSlot {
+    /// Name of the graph input, float32.
+    pub input: String,
+    /// Numbers for each example of the batch, or in all where the shape has no batch.
+    pub dims: Vec<u64>,
+    /// Axis of the batch in the input's shape, at which `dims` has how many times the batch it is.
+    pub batch_axis: Option<usize>,
+    /// Probability of a 1.
+    pub keep: f32,
 }
 
 /// State that an optimiser carries from one step to the next.
@@ -49,8 +65,9 @@ impl StateSlot {
 pub struct TrainingGraph {
     /// The model, protobuf.
     pub bytes: Vec<u8>,
-    /// Graph input for the examples, float32, `[N, F…]` as in the user's model.
-    pub input: String,
+    /// Graph inputs for the examples, in the order and of the types of
+    /// [`crate::ForwardModel::inputs`].
+    pub inputs: Vec<String>,
     /// Graph input for the targets: int64 `[N]` for softmax cross-entropy, otherwise float32 in the
     /// shape of the model's output.
     pub target: String,
@@ -60,6 +77,8 @@ pub struct TrainingGraph {
     pub parameters: Vec<ParameterSlot>,
     /// What the optimiser remembers.
     pub state: Vec<StateSlot>,
+    /// What the step wants random.
+    pub noise: Vec<NoiseSlot>,
 }
 
 impl TrainingGraph {
@@ -75,21 +94,22 @@ impl TrainingGraph {
             model,
             mut builder,
             loss,
-            gradients,
+            moves,
         } = differentiated;
+        let proximal = |own: &Parameter| spec.proximal > 0.0 && own.role == Role::Weight;
         let anchors: Vec<Option<String>> = model
             .parameters
             .iter()
-            .map(|_| (spec.proximal > 0.0).then(|| builder.fresh("fl.global")))
+            .map(|own| proximal(own).then(|| builder.fresh("fl.global")))
             .collect();
         let updates: Vec<Update<'_>> = model
             .parameters
             .iter()
-            .zip(&gradients)
+            .zip(&moves)
             .zip(&anchors)
-            .map(|((parameter, gradient), anchor)| Update {
+            .map(|((parameter, moves), anchor)| Update {
                 parameter,
-                gradient,
+                moves,
                 anchor: anchor.as_deref(),
             })
             .collect();
@@ -120,17 +140,36 @@ impl TrainingGraph {
                     .map(|name| (name.clone(), fixed(&slot.shape))),
             );
         }
+        let noise = std::mem::take(&mut builder.noise);
+        for own in &noise {
+            inputs.push((own.input.clone(), ValueType::f32(own.shape.clone())));
+        }
         for slot in &state {
             inputs.push((slot.input.clone(), fixed(&slot.shape)));
             outputs.push((slot.output.clone(), fixed(&slot.shape)));
         }
         Ok(Self {
             bytes: builder.finish("training", model.graph.opset, &inputs, &outputs),
-            input: inputs[0].0.clone(),
+            inputs: model.inputs().into_iter().map(|input| input.name).collect(),
             target: loss.target.0,
             loss_sum,
             parameters,
             state,
+            noise: noise.into_iter().map(NoiseSlot::from).collect(),
         })
+    }
+}
+
+impl From<Noise> for NoiseSlot {
+    fn from(noise: Noise) -> Self {
+        let sizes = noise.shape.iter().map(|dim| match dim {
+            Dim::Fixed(size) | Dim::Batch(size) => *size,
+        });
+        Self {
+            input: noise.input,
+            dims: sizes.collect(),
+            batch_axis: batch_axis(&noise.shape),
+            keep: noise.keep,
+        }
     }
 }

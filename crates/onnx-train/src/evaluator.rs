@@ -1,14 +1,15 @@
 //! Evaluation of parameters on held-out examples.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use fl_model::Loss;
 use onnx_grad::{EvalGraph, ForwardModel};
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Tensor, TensorRef};
+use ort::value::{PrimitiveTensorElementType, Tensor, TensorRef};
 
 use crate::error::TrainError;
-use crate::examples::{Examples, Targets};
+use crate::examples::{Examples, Input, Targets};
 use crate::model::{check_examples, check_parameters, elements, parse};
 use crate::runtime::session;
 
@@ -137,8 +138,9 @@ impl Evaluator {
         parameters: &[Vec<f32>],
         examples: &Examples,
     ) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
-        let (features, rows) = (examples.features(), examples.rows());
-        let batch_rows = (BATCH_ELEMENTS_MAX / features.columns()).clamp(1, rows);
+        let rows = examples.rows();
+        let widest = examples.inputs().iter().map(Input::columns).max();
+        let batch_rows = (BATCH_ELEMENTS_MAX / widest.unwrap_or(1)).clamp(1, rows);
         let tensors: Vec<Tensor<f32>> = self
             .model
             .parameters()
@@ -153,32 +155,21 @@ impl Evaluator {
         let mut logits = Vec::with_capacity(rows * self.graph.logits_width);
         let mut losses = Vec::with_capacity(rows);
         for from in (0..rows).step_by(batch_rows) {
-            let count = batch_rows.min(rows - from);
-            let batched = |dims: &[u64]| -> Vec<i64> {
-                let own = dims.iter().map(|size| *size as i64);
-                std::iter::once(count as i64).chain(own).collect()
+            let chunk = from..rows.min(from + batch_rows);
+            let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = Vec::new();
+            let own = self.model.inputs();
+            for ((name, own), given) in self.graph.inputs.iter().zip(&own).zip(examples.inputs()) {
+                let value = match given {
+                    Input::Numbers(all) => rows_of(all.data(), &own.dims, &chunk)?,
+                    Input::Indices(all) => rows_of(all.data(), &own.dims, &chunk)?,
+                };
+                inputs.push((name.as_str().into(), value));
+            }
+            let target = match examples.targets() {
+                Targets::Classes(all) => rows_of(all, &[], &chunk)?,
+                Targets::Values(all) => rows_of(all, &self.model.output_dims(), &chunk)?,
             };
-            let columns = features.columns();
-            let chunk = &features.data()[from * columns..][..count * columns];
-            let input = TensorRef::from_array_view((batched(&self.model.input_dims()), chunk))?;
-            let target: SessionInputValue<'_> = match examples.targets() {
-                Targets::Classes(all) => {
-                    TensorRef::from_array_view((batched(&[]), &all[from..][..count]))?.into()
-                }
-                Targets::Values(all) => {
-                    let dims = self.model.output_dims();
-                    let width = elements(&dims);
-                    TensorRef::from_array_view((
-                        batched(&dims),
-                        &all[from * width..][..count * width],
-                    ))?
-                    .into()
-                }
-            };
-            let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![
-                (self.graph.input.as_str().into(), input.into()),
-                (self.graph.target.as_str().into(), target),
-            ];
+            inputs.push((self.graph.target.as_str().into(), target));
             for (name, tensor) in self.graph.parameters.iter().zip(&tensors) {
                 inputs.push((name.as_str().into(), tensor.into()));
             }
@@ -196,6 +187,19 @@ impl Evaluator {
         }
         Ok((logits, losses))
     }
+}
+
+/// Some rows of all, each of these dimensions, without a copy.
+fn rows_of<'a, T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(
+    all: &'a [T],
+    dims: &[u64],
+    rows: &Range<usize>,
+) -> Result<SessionInputValue<'a>, TrainError> {
+    let width = elements(dims);
+    let own = dims.iter().map(|size| *size as i64);
+    let shape: Vec<i64> = std::iter::once(rows.len() as i64).chain(own).collect();
+    let chunk = &all[rows.start * width..rows.end * width];
+    Ok(TensorRef::from_array_view((shape, chunk))?.into())
 }
 
 impl Evaluation {

@@ -1,21 +1,23 @@
 //! Rows of numbers and what they should give.
 
+use onnx_grad::InputKind;
+
 use crate::error::TrainError;
 
 /// Rows × columns, row-major.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Matrix {
+pub struct Matrix<T = f32> {
     rows: usize,
     columns: usize,
-    data: Vec<f32>,
+    data: Vec<T>,
 }
 
-impl Matrix {
+impl<T> Matrix<T> {
     /// From its elements in row-major order.
     ///
     /// # Errors
     /// The elements do not fill whole rows.
-    pub fn new(columns: usize, data: Vec<f32>) -> Result<Self, TrainError> {
+    pub fn new(columns: usize, data: Vec<T>) -> Result<Self, TrainError> {
         if columns == 0 || !data.len().is_multiple_of(columns) {
             return Err(TrainError::Examples(format!(
                 "{} numbers do not fill rows of {columns} columns",
@@ -40,13 +42,47 @@ impl Matrix {
     }
 
     /// All elements, row-major.
-    pub fn data(&self) -> &[f32] {
+    pub fn data(&self) -> &[T] {
         &self.data
     }
 
     /// One row; panics past the last.
-    pub fn row(&self, row: usize) -> &[f32] {
+    pub fn row(&self, row: usize) -> &[T] {
         &self.data[row * self.columns..(row + 1) * self.columns]
+    }
+}
+
+/// What goes into one input of a model: a row for each example, with its dimensions laid out row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// For a float32 input.
+    Numbers(Matrix),
+    /// For an int64 input, such as the indices of an embedding.
+    Indices(Matrix<i64>),
+}
+
+impl Input {
+    fn rows(&self) -> usize {
+        match self {
+            Input::Numbers(matrix) => matrix.rows(),
+            Input::Indices(matrix) => matrix.rows(),
+        }
+    }
+
+    /// Elements of one example.
+    pub fn columns(&self) -> usize {
+        match self {
+            Input::Numbers(matrix) => matrix.columns(),
+            Input::Indices(matrix) => matrix.columns(),
+        }
+    }
+
+    /// What its elements are.
+    pub fn kind(&self) -> InputKind {
+        match self {
+            Input::Numbers(_) => InputKind::F32,
+            Input::Indices(_) => InputKind::I64,
+        }
     }
 }
 
@@ -71,51 +107,63 @@ impl Targets {
 /// Inputs with their targets: at least one row, and every number finite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Examples {
-    pub(crate) features: Matrix,
-    pub(crate) targets: Targets,
+    inputs: Vec<Input>,
+    targets: Targets,
 }
 
 impl Examples {
-    /// Checks inputs and targets against each other.
+    /// Examples of a model with one float32 input.
     ///
     /// # Errors
-    /// There are no rows, too few or too many targets, or a number that is not finite.
+    /// As [`Examples::of_inputs`].
     pub fn new(features: Matrix, targets: Targets) -> Result<Self, TrainError> {
+        Self::of_inputs(vec![Input::Numbers(features)], targets)
+    }
+
+    /// Checks inputs, in the order of the model's, and targets against each other.
+    ///
+    /// # Errors
+    /// There are no rows, inputs of different numbers of them, too few or too many targets, or a number
+    /// that is not finite.
+    pub fn of_inputs(inputs: Vec<Input>, targets: Targets) -> Result<Self, TrainError> {
         let fail = |reason: String| Err(TrainError::Examples(reason));
-        if features.rows() == 0 {
+        let rows = inputs.first().map_or(0, Input::rows);
+        if rows == 0 {
             return fail("there are no rows".to_owned());
         }
-        if targets.len() == 0 || !targets.len().is_multiple_of(features.rows()) {
-            return fail(format!(
-                "{} rows have {} targets",
-                features.rows(),
-                targets.len()
-            ));
+        if let Some(at) = inputs.iter().position(|input| input.rows() != rows) {
+            let other = inputs[at].rows();
+            return fail(format!("input 0 has {rows} rows, input {at} has {other}"));
         }
-        if let Some(at) = features
-            .data()
-            .iter()
-            .position(|number| !number.is_finite())
-        {
-            let (row, column) = (at / features.columns(), at % features.columns());
-            return fail(format!("row {row}, column {column} is not a finite number"));
+        if targets.len() == 0 || !targets.len().is_multiple_of(rows) {
+            return fail(format!("{rows} rows have {} targets", targets.len()));
+        }
+        for input in &inputs {
+            let Input::Numbers(matrix) = input else {
+                continue;
+            };
+            let unfit = matrix.data().iter().position(|number| !number.is_finite());
+            if let Some(at) = unfit {
+                let (row, column) = (at / matrix.columns(), at % matrix.columns());
+                return fail(format!("row {row}, column {column} is not a finite number"));
+            }
         }
         if let Targets::Values(values) = &targets
             && let Some(at) = values.iter().position(|number| !number.is_finite())
         {
             return fail(format!("target {at} is not a finite number"));
         }
-        Ok(Self { features, targets })
+        Ok(Self { inputs, targets })
     }
 
     /// Number of examples.
     pub fn rows(&self) -> usize {
-        self.features.rows()
+        self.inputs.first().map_or(0, Input::rows)
     }
 
-    /// The inputs.
-    pub fn features(&self) -> &Matrix {
-        &self.features
+    /// What goes into each input of the model.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
     }
 
     /// What they should give.

@@ -11,6 +11,7 @@
 //! - [`Evaluator`] gives loss, predictions and a confusion matrix over held-out examples.
 //! - [`parameter_layout`] and [`export`] read a model's parameters and put trained ones back.
 
+mod batch;
 mod error;
 mod evaluator;
 mod examples;
@@ -24,10 +25,12 @@ mod trainer;
 
 pub use error::TrainError;
 pub use evaluator::{Evaluation, Evaluator, Predictions};
-pub use examples::{Examples, Matrix, Targets};
+pub use examples::{Examples, Input, Matrix, Targets};
 pub use exported::{ExportedModel, Score};
 pub use features::{encode, prepare};
-pub use model::{ParameterInfo, check_model, export, initial_parameters, parameter_layout};
+pub use model::{
+    ParameterInfo, check_model, export, export_plain, initial_parameters, parameter_layout,
+};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
 pub use starting::starting_parameters;
 pub use trainer::{LocalTrainer, LocalTraining};

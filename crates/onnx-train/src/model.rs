@@ -1,7 +1,9 @@
 //! What a model file says about its parameters, and trained ones back into it.
 
 use fl_model::{DataSpec, FeatureSpec, Loss, Normalization, TrainingSpec};
-use onnx_grad::{Differentiated, ForwardModel, InferenceModel, Limits, TrainingGraph};
+use onnx_grad::{
+    Differentiated, ForwardModel, InferenceModel, InputInfo, InputKind, Limits, TrainingGraph,
+};
 
 use crate::error::TrainError;
 use crate::examples::{Examples, Targets};
@@ -50,10 +52,12 @@ pub fn check_model(model: &[u8], spec: &TrainingSpec, data: &DataSpec) -> Result
     let model = parse(model)?;
     TrainingGraph::new(Differentiated::new(&model, spec.loss)?, spec)?;
     let width = data.inputs.encoded_width();
-    if model.input_dims() != [width as u64] {
+    let inputs = model.inputs();
+    let dims: Vec<&[u64]> = inputs.iter().map(|input| &input.dims[..]).collect();
+    if dims != [[width as u64]] || inputs[0].kind != InputKind::F32 {
         return Err(TrainError::Examples(format!(
-            "the features encode to {width} columns, the model takes {:?}; change the job's features or the model",
-            model.input_dims()
+            "the features encode to {width} columns, the model takes {}; change the job's features or the model",
+            show_inputs(&inputs)
         )));
     }
     let outputs = elements(&model.output_dims());
@@ -84,6 +88,14 @@ pub fn export(
 ) -> Result<Vec<u8>, TrainError> {
     let model = parse(model)?;
     Ok(InferenceModel::new(&model, parameters, features, normalization)?.bytes)
+}
+
+/// The user's own model with trained parameters, taking its own inputs as before.
+///
+/// # Errors
+/// Parameters do not fit the model.
+pub fn export_plain(model: &[u8], parameters: &[Vec<f32>]) -> Result<Vec<u8>, TrainError> {
+    Ok(InferenceModel::plain(&parse(model)?, parameters)?.bytes)
 }
 
 pub(crate) fn parse(model: &[u8]) -> Result<ForwardModel, TrainError> {
@@ -126,11 +138,20 @@ pub(crate) fn check_examples(
     examples: &Examples,
 ) -> Result<(), TrainError> {
     let fail = |reason: String| Err(TrainError::Examples(reason));
-    let columns = examples.features().columns();
-    if columns != elements(&model.input_dims()) {
+    let inputs = model.inputs();
+    let wanted = inputs
+        .iter()
+        .map(|input| (input.kind, elements(&input.dims)));
+    let given = examples.inputs();
+    if !wanted.eq(given.iter().map(|input| (input.kind(), input.columns()))) {
+        let columns: Vec<String> = given
+            .iter()
+            .map(|input| input.columns().to_string())
+            .collect();
         return fail(format!(
-            "they have {columns} columns, the model takes {:?}",
-            model.input_dims()
+            "they have {} columns, the model takes {}",
+            columns.join(" and "),
+            show_inputs(&inputs)
         ));
     }
     let rows = examples.rows();
@@ -177,4 +198,16 @@ pub(crate) fn check_examples(
 /// Numbers of one example; the model's limits keep the product small.
 pub(crate) fn elements(dims: &[u64]) -> usize {
     dims.iter().product::<u64>() as usize
+}
+
+/// `x [1, 28, 28] of float32`, for messages.
+fn show_inputs(inputs: &[InputInfo]) -> String {
+    let show = |input: &InputInfo| {
+        let kind = match input.kind {
+            InputKind::F32 => "float32",
+            InputKind::I64 => "int64",
+        };
+        format!("`{}` {:?} of {kind}", input.name, input.dims)
+    };
+    inputs.iter().map(show).collect::<Vec<_>>().join(" and ")
 }

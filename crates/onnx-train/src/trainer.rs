@@ -1,17 +1,21 @@
 //! Local training: the epochs of one round on one device.
 
-use fl_model::{Loss, TrainingSpec};
+use fl_model::TrainingSpec;
 use onnx_grad::{Differentiated, ForwardModel, TrainingGraph};
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::batch::Batch;
 use crate::error::TrainError;
-use crate::examples::{Examples, Targets};
+use crate::examples::Examples;
 use crate::model::{check_examples, check_parameters, parse};
 use crate::runtime::session;
 use crate::shuffle::shuffle;
+
+/// The stream of the generator from which random numbers of a step are drawn; 0 orders the examples.
+const NOISE_STREAM: u64 = 1;
 
 /// Trains a model on local examples. One trainer serves every round of a job.
 pub struct LocalTrainer {
@@ -74,6 +78,9 @@ impl LocalTrainer {
         };
 
         let mut random = ChaCha8Rng::from_seed(seed);
+        // Apart from the order of the examples, which so is the same with and without.
+        let mut noise = ChaCha8Rng::from_seed(seed);
+        noise.set_stream(NOISE_STREAM);
         let mut order: Vec<u32> = (0..rows as u32).collect();
         let (mut loss, mut steps) = (0.0, 0u64);
         for epoch in 1..=self.spec.local_epochs {
@@ -85,9 +92,10 @@ impl LocalTrainer {
                     _ => &mut whole,
                 };
                 batch.fill(examples, chosen);
+                batch.draw(&mut noise);
                 let side = (steps % 2) as usize;
-                self.session.run_binding(&batch.bindings[side])?;
-                loss_sum += f64::from(batch.loss_sum.extract_tensor().1[0]);
+                self.session.run_binding(batch.binding(side))?;
+                loss_sum += f64::from(batch.loss_sum());
                 steps += 1;
             }
             loss = loss_sum / rows as f64;
@@ -113,13 +121,14 @@ impl LocalTrainer {
     }
 
     fn batch(&self, carried: &mut Carried, rows: usize) -> Result<Batch, TrainError> {
+        let loss = self.spec.loss;
         Batch::new(
             &self.session,
             &self.model,
             &self.graph,
-            carried,
-            self.spec.loss,
+            loss,
             rows,
+            |binding, from| carried.bind(binding, &self.graph, from),
         )
     }
 }
@@ -208,89 +217,6 @@ impl Carried {
             binding.bind_input(name, tensor)?;
         }
         Ok(())
-    }
-}
-
-/// Buffers for batches of one size, bound for steps in both directions.
-struct Batch {
-    features: Tensor<f32>,
-    targets: TargetBuffer,
-    loss_sum: Tensor<f32>,
-    bindings: [IoBinding; 2],
-}
-
-enum TargetBuffer {
-    Classes(Tensor<i64>),
-    Values(Tensor<f32>),
-}
-
-impl Batch {
-    fn new(
-        session: &Session,
-        model: &ForwardModel,
-        graph: &TrainingGraph,
-        carried: &mut Carried,
-        loss: Loss,
-        rows: usize,
-    ) -> Result<Self, TrainError> {
-        let allocator = session.allocator();
-        let batched = |dims: &[u64]| -> Vec<i64> {
-            let own = dims.iter().map(|size| *size as i64);
-            std::iter::once(rows as i64).chain(own).collect()
-        };
-        let features = Tensor::new(allocator, batched(&model.input_dims()))?;
-        let targets = match loss {
-            Loss::SoftmaxCrossEntropy => {
-                TargetBuffer::Classes(Tensor::new(allocator, batched(&[]))?)
-            }
-            _ => TargetBuffer::Values(Tensor::new(allocator, batched(&model.output_dims()))?),
-        };
-        let mut loss_sum = Tensor::new(allocator, Vec::<i64>::new())?;
-        let mut bind = |from: usize| -> Result<IoBinding, TrainError> {
-            let mut binding = session.create_binding()?;
-            binding.bind_input(&graph.input, &features)?;
-            match &targets {
-                TargetBuffer::Classes(tensor) => binding.bind_input(&graph.target, tensor)?,
-                TargetBuffer::Values(tensor) => binding.bind_input(&graph.target, tensor)?,
-            }
-            binding.bind_output(&graph.loss_sum, &mut loss_sum)?;
-            carried.bind(&mut binding, graph, from)?;
-            Ok(binding)
-        };
-        let bindings = [bind(0)?, bind(1)?];
-        Ok(Self {
-            features,
-            targets,
-            loss_sum,
-            bindings,
-        })
-    }
-
-    /// Copies the chosen examples into the bound buffers.
-    fn fill(&mut self, examples: &Examples, chosen: &[u32]) {
-        gather(
-            self.features.extract_tensor_mut().1,
-            examples.features().data(),
-            chosen,
-        );
-        match (&mut self.targets, examples.targets()) {
-            (TargetBuffer::Classes(tensor), Targets::Classes(all)) => {
-                gather(tensor.extract_tensor_mut().1, all, chosen)
-            }
-            (TargetBuffer::Values(tensor), Targets::Values(all)) => {
-                gather(tensor.extract_tensor_mut().1, all, chosen)
-            }
-            // `check_examples` has compared the targets with the loss, from which the buffers come.
-            _ => unreachable!("targets of another kind than the loss"),
-        }
-    }
-}
-
-/// Copies the chosen rows; how wide one is follows from the buffer, which holds as many.
-fn gather<T: Copy>(buffer: &mut [T], all: &[T], chosen: &[u32]) {
-    let width = buffer.len() / chosen.len();
-    for (to, &row) in buffer.chunks_exact_mut(width).zip(chosen) {
-        to.copy_from_slice(&all[row as usize * width..][..width]);
     }
 }
 

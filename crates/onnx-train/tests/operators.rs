@@ -1,59 +1,74 @@
 //! Every operator and loss: the gradient against another framework's, and against finite differences.
 //!
-//! The models and what JAX says of them are made by `onnx-grad/vectors/make_vectors.py`.
+//! The models and what JAX says of them are made by `onnx-grad/vectors/make_vectors.py`, a family of
+//! operators in each folder.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, Split};
+use onnx_grad::{ForwardModel, InputKind, Limits, Role};
 use onnx_train::{
-    Evaluator, Examples, LocalTrainer, Matrix, Predictions, Targets, check_model,
+    Evaluator, Examples, Input, LocalTrainer, Matrix, Predictions, Targets, check_model,
     initial_parameters,
 };
-use serde_json::Value;
+use serde::Deserialize;
 use support::{runtime, sgd};
 
 /// Difference quotients are taken over twice this.
 const STEP: f32 = 1e-2;
+/// How far a gradient may be from the golden one, which was computed in float64, for each 1 + |gradient|.
+const GOLDEN_TOLERANCE: f32 = 2e-5;
+/// How far it may be from the quotient, which has the float32 loss's rounding and the step's curvature.
+const DIFFERENCE_TOLERANCE: f32 = 2e-3;
+
+/// A line of `cases.json`.
+#[derive(Deserialize)]
+struct Golden {
+    name: String,
+    loss: String,
+    rows: usize,
+    inputs: Vec<Vec<f32>>,
+    targets: Vec<f32>,
+    outputs: Vec<f32>,
+    expected_loss: Option<f64>,
+    #[serde(default)]
+    gradients: BTreeMap<String, Vec<f32>>,
+    #[serde(default)]
+    statistics: BTreeMap<String, Vec<f32>>,
+}
 
 struct Case {
     model: Vec<u8>,
     loss: Loss,
     examples: Examples,
-    golden: Value,
+    golden: Golden,
 }
 
 fn vectors() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../onnx-grad/vectors")
 }
 
-fn read_json(file: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(vectors().join(file)).unwrap()).unwrap()
-}
-
-fn floats(value: &Value) -> Vec<f32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|number| number.as_f64().unwrap() as f32)
+fn cases(family: &str) -> Vec<Case> {
+    let folder = vectors().join(family);
+    let json = std::fs::read(folder.join("cases.json")).unwrap();
+    let golden: Vec<Golden> = serde_json::from_slice(&json).unwrap();
+    golden
+        .into_iter()
+        .map(|golden| {
+            let file = folder.join(format!("{}.onnx", golden.name));
+            case(std::fs::read(file).unwrap(), golden)
+        })
         .collect()
 }
 
-fn load(name: &str) -> Case {
-    let cases = read_json("cases.json");
-    let golden = cases
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|case| case["name"] == name)
-        .unwrap()
-        .clone();
-    let loss = match golden["loss"].as_str().unwrap() {
+fn case(model: Vec<u8>, golden: Golden) -> Case {
+    let loss = match golden.loss.as_str() {
         "softmax_cross_entropy" => Loss::SoftmaxCrossEntropy,
         "binary_cross_entropy" => Loss::BinaryCrossEntropy,
         "mean_squared_error" => Loss::MeanSquaredError,
@@ -61,22 +76,25 @@ fn load(name: &str) -> Case {
         "huber" => Loss::Huber { delta: 0.5 },
         other => panic!("unknown loss {other}"),
     };
-    let inputs = floats(&golden["inputs"]);
-    let rows = golden["rows"].as_u64().unwrap() as usize;
+    let whole = |numbers: &[f32]| numbers.iter().map(|number| *number as i64).collect();
+    let kinds = ForwardModel::parse(&model, &Limits::default())
+        .unwrap()
+        .inputs();
+    let inputs = kinds.iter().zip(&golden.inputs).map(|(own, numbers)| {
+        let columns = numbers.len() / golden.rows;
+        match own.kind {
+            InputKind::F32 => Input::Numbers(Matrix::new(columns, numbers.clone()).unwrap()),
+            InputKind::I64 => Input::Indices(Matrix::new(columns, whole(numbers)).unwrap()),
+        }
+    });
     let targets = match loss {
-        Loss::SoftmaxCrossEntropy => Targets::Classes(
-            floats(&golden["targets"])
-                .iter()
-                .map(|class| *class as i64)
-                .collect(),
-        ),
-        _ => Targets::Values(floats(&golden["targets"])),
+        Loss::SoftmaxCrossEntropy => Targets::Classes(whole(&golden.targets)),
+        _ => Targets::Values(golden.targets.clone()),
     };
     Case {
-        model: std::fs::read(vectors().join(format!("{name}.onnx"))).unwrap(),
+        examples: Examples::of_inputs(inputs.collect(), targets).unwrap(),
+        model,
         loss,
-        examples: Examples::new(Matrix::new(inputs.len() / rows, inputs).unwrap(), targets)
-            .unwrap(),
         golden,
     }
 }
@@ -92,143 +110,117 @@ fn assert_close(got: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-/// A step of plain descent at rate 1 moves every parameter by its gradient.
-fn gradients(case: &Case, parameters: &[Vec<f32>]) -> (Vec<Vec<f32>>, f64) {
-    let mut trainer = LocalTrainer::new(&case.model, &sgd(case.loss, 1.0)).unwrap();
-    let trained = trainer.run(parameters, &case.examples, [0; 32]).unwrap();
-    assert_eq!(trained.steps, 1);
-    let pairs = parameters.iter().zip(&trained.parameters);
-    let moved = pairs.map(|(before, after)| before.iter().zip(after).map(|(a, b)| a - b).collect());
-    (moved.collect(), trained.loss)
-}
-
-fn check(name: &str) {
-    runtime();
-    let case = load(name);
+/// The whole case is one batch, and a step of plain descent at rate 1 moves every weight by its gradient.
+fn check(case: &Case) {
     let parameters = initial_parameters(&case.model).unwrap();
-    let (gradients, loss) = gradients(&case, &parameters);
-    let golden = case.golden["gradients"].as_array().unwrap();
-    assert_eq!(gradients.len(), golden.len(), "parameters of {name}");
-    let expected_loss = case.golden["expected_loss"].as_f64().unwrap();
-    assert!(
-        (loss - expected_loss).abs() < 1e-5 * (1.0 + expected_loss),
-        "loss {loss} instead of {expected_loss}"
-    );
+    let mut trainer = LocalTrainer::new(&case.model, &sgd(case.loss, 1.0)).unwrap();
+    let mut step = |from: &[Vec<f32>]| trainer.run(from, &case.examples, [0; 32]).unwrap();
+    let stepped = step(&parameters);
+    assert_eq!(stepped.steps, 1);
 
+    let golden = &case.golden;
     let mut evaluator = Evaluator::new(&case.model, case.loss).unwrap();
     let evaluation = evaluator.run(&parameters, &case.examples).unwrap();
-    assert!((evaluation.loss() - loss).abs() < 1e-6 * (1.0 + loss));
     if let Predictions::Values(outputs) = &evaluation.predictions {
-        assert_close(outputs, &floats(&case.golden["outputs"]), 1e-5, "outputs");
+        assert_close(outputs, &golden.outputs, 1e-5, "outputs");
+    }
+    if let Some(expected) = golden.expected_loss {
+        let error = (stepped.loss - expected).abs();
+        assert!(
+            error < 1e-5 * (1.0 + expected),
+            "loss {} instead of {expected}",
+            stepped.loss
+        );
     }
 
-    for (index, (gradient, golden)) in gradients.iter().zip(golden).enumerate() {
-        assert_close(
-            gradient,
-            &floats(golden),
-            2e-5,
-            &format!("gradient of parameter {index}"),
-        );
+    let model = ForwardModel::parse(&case.model, &Limits::default()).unwrap();
+    for (index, own) in model.parameters().iter().enumerate() {
+        let (before, after) = (&parameters[index], &stepped.parameters[index]);
+        if own.role == Role::Statistic {
+            let what = format!("statistic {}", own.name);
+            assert_close(
+                after,
+                &golden.statistics[&own.name],
+                GOLDEN_TOLERANCE,
+                &what,
+            );
+            continue;
+        }
+        let gradient: Vec<f32> = before.iter().zip(after).map(|(a, b)| a - b).collect();
+        if golden.expected_loss.is_some() {
+            let what = format!("gradient of {}", own.name);
+            assert_close(
+                &gradient,
+                &golden.gradients[&own.name],
+                GOLDEN_TOLERANCE,
+                &what,
+            );
+        }
         let mut loss_at = |element: usize, by: f32| {
             let mut moved = parameters.clone();
             moved[index][element] += by;
-            evaluator.run(&moved, &case.examples).unwrap().loss()
+            step(&moved).loss
         };
-        let differences: Vec<f32> = (0..gradient.len())
-            .map(|element| {
-                ((loss_at(element, STEP) - loss_at(element, -STEP)) / f64::from(2.0 * STEP)) as f32
-            })
-            .collect();
-        assert_close(
-            gradient,
-            &differences,
-            2e-3,
-            &format!("difference quotient of parameter {index}"),
-        );
+        let mut quotient = |element: usize| {
+            ((loss_at(element, STEP) - loss_at(element, -STEP)) / f64::from(2.0 * STEP)) as f32
+        };
+        let differences: Vec<f32> = (0..gradient.len()).map(&mut quotient).collect();
+        let what = format!("difference quotient of {}", own.name);
+        assert_close(&gradient, &differences, DIFFERENCE_TOLERANCE, &what);
     }
 }
 
-macro_rules! cases {
+/// Every case of a family, so that one run tells of all that are wrong.
+fn check_family(family: &str) {
+    runtime();
+    let cases = cases(family);
+    assert!(!cases.is_empty());
+    let failed: Vec<&str> = cases
+        .iter()
+        .filter(|case| {
+            println!("{family}/{}", case.golden.name);
+            catch_unwind(AssertUnwindSafe(|| check(case))).is_err()
+        })
+        .map(|case| case.golden.name.as_str())
+        .collect();
+    assert!(
+        failed.is_empty(),
+        "of {} cases failed: {failed:?}",
+        cases.len()
+    );
+}
+
+macro_rules! families {
     ($($name:ident),* $(,)?) => {
-        const CASES: &[&str] = &[$(stringify!($name)),*];
-        $(#[test] fn $name() { check(stringify!($name)); })*
+        const FAMILIES: &[&str] = &[$(stringify!($name)),*];
+        $(#[test] fn $name() { check_family(stringify!($name)); })*
     };
 }
 
-cases! {
-    gemm,
-    gemm_scaled,
-    gemm_both_transposed,
-    gemm_weight_first,
-    matmul,
-    matmul_stack,
-    matmul_broadcast,
-    matmul_weight_first,
-    matmul_vector_right,
-    matmul_vector_left,
-    add_row,
-    add_outer,
-    add_parameter_first,
-    sub_row,
-    sub_outer,
-    sub_parameter_first,
-    mul_row,
-    mul_outer,
-    mul_parameter_first,
-    div_row,
-    div_outer,
-    div_parameter_first,
-    relu,
-    leaky_relu,
-    leaky_relu_steep,
-    sigmoid,
-    tanh,
-    erf,
-    gelu,
-    gelu_tanh,
-    softmax,
-    log_softmax,
-    identity,
-    softmax_inner_axis,
-    log_softmax_inner_axis,
-    reshape,
-    reshape_into_batch,
-    flatten,
-    flatten_axis,
-    transpose,
-    constant,
-    cast,
-    shared_parameter,
-    loss_softmax,
-    loss_softmax_after_softmax,
-    loss_softmax_after_log_softmax,
-    loss_binary,
-    loss_binary_after_sigmoid,
-    loss_squared,
-    loss_absolute,
-    loss_huber,
-    loss_binary_vector,
+families! {
+    dense,
 }
 
 #[test]
-fn every_vector_is_tested_and_every_operator_has_one() {
-    let cases = read_json("cases.json");
-    let listed: BTreeSet<&str> = cases
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|case| case["name"].as_str().unwrap())
+fn every_family_is_tested_and_every_operator_has_a_vector() {
+    let scripts = std::fs::read_dir(vectors().join("families")).unwrap();
+    let mut written: Vec<String> = scripts
+        .map(|script| script.unwrap().file_name().into_string().unwrap())
+        .filter(|script| !script.starts_with('_'))
+        .filter_map(|script| Some(script.strip_suffix(".py")?.to_owned()))
         .collect();
-    assert_eq!(listed, CASES.iter().copied().collect());
+    written.sort();
+    assert_eq!(written, FAMILIES);
+    let models: Vec<Vec<u8>> = FAMILIES
+        .iter()
+        .flat_map(|family| cases(family).into_iter().map(|case| case.model))
+        .collect();
     for operator in onnx_grad::supported_operators() {
-        let used = CASES.iter().any(|name| {
-            let model = std::fs::read(vectors().join(format!("{name}.onnx"))).unwrap();
-            // NodeProto.op_type is field 4, length-delimited.
-            let mut field = vec![4 << 3 | 2, operator.len() as u8];
-            field.extend(operator.bytes());
-            model.windows(field.len()).any(|window| window == field)
-        });
-        assert!(used, "no vector uses {operator}");
+        // NodeProto.op_type is field 4, length-delimited.
+        let mut field = vec![4 << 3 | 2, operator.len() as u8];
+        field.extend(operator.bytes());
+        let uses = |model: &Vec<u8>| model.windows(field.len()).any(|window| window == field);
+        assert!(models.iter().any(uses), "no vector uses {operator}");
     }
 }
 
@@ -254,7 +246,10 @@ fn a_model_is_compared_with_the_jobs_label_before_it_trains() {
     };
     let value = || Label::Value { column: column() };
     let check = |name: &str, label: Label, fault: Option<[&str; 3]>| {
-        let case = load(name);
+        let case = cases("dense")
+            .into_iter()
+            .find(|case| case.golden.name == name);
+        let case = case.unwrap();
         let checked = check_model(&case.model, &sgd(case.loss, 0.1), &data(label));
         match (checked, fault) {
             (Ok(()), None) => {}

@@ -48,15 +48,15 @@ fn optimizers_step_as_optax_does() {
     runtime();
     let file: Value = serde_json::from_slice(&read("optimizers.json")).unwrap();
     let name = file["case"].as_str().unwrap();
-    let model = read(&format!("{name}.onnx"));
-    let cases: Value = serde_json::from_slice(&read("cases.json")).unwrap();
+    let model = read(&format!("dense/{name}.onnx"));
+    let cases: Value = serde_json::from_slice(&read("dense/cases.json")).unwrap();
     let case = cases
         .as_array()
         .unwrap()
         .iter()
         .find(|case| case["name"] == name)
         .unwrap();
-    let inputs = floats(&case["inputs"]);
+    let inputs = floats(&case["inputs"][0]);
     let columns = inputs.len() / case["rows"].as_u64().unwrap() as usize;
     let targets = floats(&case["targets"])
         .iter()

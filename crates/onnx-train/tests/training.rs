@@ -6,7 +6,7 @@ mod support;
 
 use fl_model::{LocalOptimizer, Loss, TrainingSpec};
 use onnx_train::{
-    Evaluator, Examples, LocalTrainer, Matrix, Predictions, Targets, TrainError,
+    Evaluator, Examples, Input, LocalTrainer, Matrix, Predictions, Targets, TrainError,
     initial_parameters, parameter_layout,
 };
 use support::{AIR_MLP, runtime, separable, sgd, uniform};
@@ -174,13 +174,10 @@ fn an_evaluation_adds_up() {
                 .map(|(weight, input)| f64::from(*weight) * input)
                 .sum()
         };
-        let input: Vec<f64> = examples
-            .features()
-            .row(row)
-            .iter()
-            .copied()
-            .map(f64::from)
-            .collect();
+        let Input::Numbers(features) = &examples.inputs()[0] else {
+            panic!("indices");
+        };
+        let input: Vec<f64> = features.row(row).iter().copied().map(f64::from).collect();
         let hidden: Vec<f64> = parameters[0]
             .chunks_exact(14)
             .zip(&parameters[1])

@@ -3,7 +3,9 @@
 use super::{InputGradients, Operator, shared};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::ValueType;
+use crate::limits::Limits;
+use crate::shape::{Int, ValueType};
+use crate::tensor::Tensor;
 
 pub(crate) struct Add;
 
@@ -16,8 +18,22 @@ impl Operator for Add {
         shared::infer_broadcast(site)
     }
 
+    fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
+        shared::known_broadcast(site, Int::plus)
+    }
+
     /// `da = dc`, `db = dc`.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
-        shared::broadcast_gradients(site, graph, |_| upstream.to_owned(), |_| upstream.to_owned())
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
+        shared::broadcast_gradients(
+            site,
+            graph,
+            |_| upstream.to_owned(),
+            |_| upstream.to_owned(),
+        )
     }
 }

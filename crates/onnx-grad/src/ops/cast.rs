@@ -1,11 +1,13 @@
 //! Cast: elements of another type. Saves nothing.
 
-use super::{InputGradients, Operator};
+use super::{InputGradients, Operator, shared};
 use crate::attributes::{find, int};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
+use crate::limits::Limits;
 use crate::proto::AttributeProto;
 use crate::shape::{Element, ValueType};
+use crate::tensor::Tensor;
 
 pub(crate) struct Cast;
 
@@ -27,13 +29,30 @@ impl Operator for Cast {
         }])
     }
 
+    fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
+        let types = self.infer(site)?;
+        match types.first().map(|own| own.element) {
+            Some(Element::I64) => shared::known_in(site, types),
+            _ => Ok(None),
+        }
+    }
+
     /// `dx = dy` in the input's type. Values of integer types have no gradient, so that none gets here.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let element = site.input(0)?.value_type.element;
         if !element.is_float() {
             return Ok(vec![None]);
         }
         let to = i64::from(element.to_proto());
-        Ok(vec![Some(graph.node("Cast", &[upstream], &[int("to", to)]))])
+        Ok(vec![Some(graph.node(
+            "Cast",
+            &[upstream],
+            &[int("to", to)],
+        ))])
     }
 }

@@ -24,17 +24,29 @@ impl Operator for Constant {
         read(site, limits).map(Some)
     }
 
-    fn gradient(&self, _site: &Site<'_>, _upstream: &str, _graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        _site: &Site<'_>,
+        _upstream: &str,
+        _graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         Ok(Vec::new())
     }
 }
 
 fn read(site: &Site<'_>, limits: &Limits) -> Result<Tensor, String> {
     let [attribute] = &site.proto.attribute[..] else {
-        return Err(format!("has {} attributes, its value alone is expected", site.proto.attribute.len()));
+        return Err(format!(
+            "has {} attributes, its value alone is expected",
+            site.proto.attribute.len()
+        ));
     };
-    let proto = as_tensor(attribute)
-        .ok_or_else(|| format!("holds a `{}`; a tensor, numbers or a number is expected", attribute.name()))?;
+    let proto = as_tensor(attribute).ok_or_else(|| {
+        format!(
+            "holds a `{}`; a tensor, numbers or a number is expected",
+            attribute.name()
+        )
+    })?;
     Tensor::decode(&proto, limits).map_err(|error| error.to_string())
 }
 

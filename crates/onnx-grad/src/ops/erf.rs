@@ -17,7 +17,12 @@ impl Operator for Erf {
     }
 
     /// `dx = dy · 2/√π · exp(−x²)`.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let x = &site.input(0)?.name;
         let square = graph.node("Mul", &[x, x], &[]);
         let negative = graph.node("Neg", &[&square], &[]);

@@ -30,7 +30,12 @@ impl Operator for Flatten {
     }
 
     /// `dx = dy` in the input's shape.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         shared::reshape_back(site, upstream, graph)
     }
 }

@@ -28,11 +28,18 @@ impl Operator for Gelu {
     fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String> {
         match text_or(site.proto, "approximate", "none") {
             "none" | "tanh" => shared::infer_elementwise(site),
-            other => Err(format!("its approximation `{other}` is unknown; `none` and `tanh` are supported")),
+            other => Err(format!(
+                "its approximation `{other}` is unknown; `none` and `tanh` are supported"
+            )),
         }
     }
 
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let x = &site.input(0)?.name;
         let slope = match text_or(site.proto, "approximate", "none") {
             "tanh" => tanh_slope(x, graph),

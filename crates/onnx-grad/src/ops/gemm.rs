@@ -18,20 +18,31 @@ impl Operator for Gemm {
         let (rows, inner_a) = matrix(site.float(0)?, flag(site, "transA"))?;
         let (inner_b, columns) = matrix(site.float(1)?, flag(site, "transB"))?;
         if inner_a != inner_b || !matches!(inner_a, Dim::Fixed(_)) {
-            return Err(format!("cannot multiply over dimensions {inner_a} and {inner_b}"));
+            return Err(format!(
+                "cannot multiply over dimensions {inner_a} and {inner_b}"
+            ));
         }
         let shape: Shape = vec![rows, columns];
         if site.optional(2).is_some() {
             let bias = site.float(2)?.shape();
             if broadcast(bias, &shape).as_ref() != Ok(&shape) {
-                return Err(format!("its bias {} does not broadcast to {}", show(bias), show(&shape)));
+                return Err(format!(
+                    "its bias {} does not broadcast to {}",
+                    show(bias),
+                    show(&shape)
+                ));
             }
         }
         Ok(vec![ValueType::f32(shape)])
     }
 
     /// `dA' = alpha·dy·B'ᵀ`, `dB' = alpha·A'ᵀ·dy`, `dC = beta·dy` summed over what was broadcast.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let (a, b) = (&site.input(0)?.name, &site.input(1)?.name);
         let (trans_a, trans_b) = (flag(site, "transA"), flag(site, "transB"));
         let alpha = float_or(site.proto, "alpha", 1.0);
@@ -61,7 +72,12 @@ impl Operator for Gemm {
     }
 }
 
-fn bias_gradient(site: &Site<'_>, bias: &Value, upstream: &str, graph: &mut GraphBuilder) -> Result<String, String> {
+fn bias_gradient(
+    site: &Site<'_>,
+    bias: &Value,
+    upstream: &str,
+    graph: &mut GraphBuilder,
+) -> Result<String, String> {
     let sum = graph.unbroadcast(upstream, site.output()?.shape(), bias.shape());
     let beta = float_or(site.proto, "beta", 1.0);
     if beta == 1.0 {
@@ -80,6 +96,10 @@ fn matrix(value: &Value, transposed: bool) -> Result<(Dim, Dim), String> {
     match value.shape()[..] {
         [rows, columns] if transposed => Ok((columns, rows)),
         [rows, columns] => Ok((rows, columns)),
-        _ => Err(format!("`{}` has the shape {}, a matrix is expected", value.name, show(value.shape()))),
+        _ => Err(format!(
+            "`{}` has the shape {}, a matrix is expected",
+            value.name,
+            show(value.shape())
+        )),
     }
 }

@@ -24,7 +24,12 @@ impl Operator for Identity {
     }
 
     /// `dx = dy`.
-    fn gradient(&self, _site: &Site<'_>, upstream: &str, _graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        _site: &Site<'_>,
+        upstream: &str,
+        _graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         Ok(vec![Some(upstream.to_owned())])
     }
 }

@@ -21,11 +21,20 @@ impl Operator for LeakyRelu {
     }
 
     /// `dx = dy` where `x > 0`, else `alpha·dy`.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let zero = graph.scalar(0.0);
         let alpha = graph.scalar(float_or(site.proto, "alpha", ALPHA_DEFAULT));
         let positive = graph.node("Greater", &[&site.input(0)?.name, &zero], &[]);
         let leaked = graph.node("Mul", &[&alpha, upstream], &[]);
-        Ok(vec![Some(graph.node("Where", &[&positive, upstream, &leaked], &[]))])
+        Ok(vec![Some(graph.node(
+            "Where",
+            &[&positive, upstream, &leaked],
+            &[],
+        ))])
     }
 }

@@ -19,7 +19,12 @@ impl Operator for LogSoftmax {
     }
 
     /// `dx = dy − exp(y)·Σ dy`, summed over the axis.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let axis = shared::softmax_axis(site)?;
         let sum = graph.reduce_sum(upstream, &[axis], true);
         let probability = graph.node("Exp", &[&site.output()?.name], &[]);

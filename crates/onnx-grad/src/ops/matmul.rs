@@ -21,20 +21,34 @@ impl Operator for MatMul {
             shape.pop();
         }
         if site.float(0)?.shape().len() == 1 {
-            shape.remove(shape.len() - if site.float(1)?.shape().len() == 1 { 1 } else { 2 });
+            shape.remove(
+                shape.len()
+                    - if site.float(1)?.shape().len() == 1 {
+                        1
+                    } else {
+                        2
+                    },
+            );
         }
         Ok(vec![ValueType::f32(shape)])
     }
 
     /// `dA = dC·Bᵀ`, `dB = Aᵀ·dC`, each summed over what was broadcast.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let product = Product::new(site)?;
         let (a, b) = (site.input(0)?, site.input(1)?);
         // A vector takes part as a matrix with one row or one column.
-        let as_matrix = |name: &str, own: &Shape, matrix: &Shape, graph: &mut GraphBuilder| match own == matrix {
-            true => name.to_owned(),
-            false => graph.reshape(name, &as_reshape(matrix)),
-        };
+        let as_matrix =
+            |name: &str, own: &Shape, matrix: &Shape, graph: &mut GraphBuilder| match own == matrix
+            {
+                true => name.to_owned(),
+                false => graph.reshape(name, &as_reshape(matrix)),
+            };
         let upstream = as_matrix(upstream, site.output()?.shape(), &product.full, graph);
         let mut gradients = vec![None, None];
         if site.wants(0) {
@@ -91,7 +105,11 @@ impl Product {
         let (outer_left, inner_left) = left.split_at(left.len() - 2);
         let (outer_right, inner_right) = right.split_at(right.len() - 2);
         if inner_left[1] != inner_right[0] || !matches!(inner_left[1], Dim::Fixed(_)) {
-            return Err(format!("cannot multiply {} by {}", show(&left), show(&right)));
+            return Err(format!(
+                "cannot multiply {} by {}",
+                show(&left),
+                show(&right)
+            ));
         }
         let mut full = broadcast(outer_left, outer_right)?;
         full.extend([inner_left[0], inner_right[1]]);
@@ -102,7 +120,10 @@ impl Product {
 /// The product's outer axes with an operand's last two.
 fn with_last(full: &Shape, operand: &Shape) -> Shape {
     let outer = full[..full.len() - 2].iter();
-    outer.chain(&operand[operand.len() - 2..]).copied().collect()
+    outer
+        .chain(&operand[operand.len() - 2..])
+        .copied()
+        .collect()
 }
 
 /// The last two axes exchanged.
@@ -124,10 +145,11 @@ fn multiply_flat(upstream: &str, b: &str, product: &Product, graph: &mut GraphBu
 
 /// `Aᵀ·upstream` summed over all rows, for a matrix B: one product of two tall matrices.
 fn weight_gradient(a: &str, upstream: &str, product: &Product, graph: &mut GraphBuilder) -> String {
-    let flat = |value: &str, shape: &Shape, graph: &mut GraphBuilder| match (shape.len(), shape.last()) {
-        (3.., Some(Dim::Fixed(columns))) => graph.reshape(value, &[-1, *columns as i64]),
-        _ => value.to_owned(),
-    };
+    let flat =
+        |value: &str, shape: &Shape, graph: &mut GraphBuilder| match (shape.len(), shape.last()) {
+            (3.., Some(Dim::Fixed(columns))) => graph.reshape(value, &[-1, *columns as i64]),
+            _ => value.to_owned(),
+        };
     let a = flat(a, &product.left, graph);
     let upstream = flat(upstream, &product.full, graph);
     graph.node("Gemm", &[&a, &upstream], &[int("transA", 1)])

@@ -3,7 +3,9 @@
 use super::{InputGradients, Operator, shared};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::ValueType;
+use crate::limits::Limits;
+use crate::shape::{Int, ValueType};
+use crate::tensor::Tensor;
 
 pub(crate) struct Mul;
 
@@ -16,8 +18,17 @@ impl Operator for Mul {
         shared::infer_broadcast(site)
     }
 
+    fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
+        shared::known_broadcast(site, Int::times)
+    }
+
     /// `da = dc·b`, `db = dc·a`.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let (a, b) = (&site.input(0)?.name, &site.input(1)?.name);
         shared::broadcast_gradients(
             site,

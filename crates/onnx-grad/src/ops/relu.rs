@@ -17,9 +17,18 @@ impl Operator for Relu {
     }
 
     /// `dx = dy` where `y > 0`, else 0; at 0 the gradient is 0.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let zero = graph.scalar(0.0);
         let active = graph.node("Greater", &[&site.output()?.name, &zero], &[]);
-        Ok(vec![Some(graph.node("Where", &[&active, upstream, &zero], &[]))])
+        Ok(vec![Some(graph.node(
+            "Where",
+            &[&active, upstream, &zero],
+            &[],
+        ))])
     }
 }

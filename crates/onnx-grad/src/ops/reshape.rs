@@ -4,8 +4,9 @@ use super::{InputGradients, Operator, shared};
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::{Site, Value};
-use crate::shape::{Dim, Shape, ValueType, batch_axis, elements_per_example, show};
-use crate::tensor::Data;
+use crate::limits::Limits;
+use crate::shape::{Dim, Int, Shape, ValueType, batch_axis, elements_per_example, show};
+use crate::tensor::Tensor;
 
 pub(crate) struct Reshape;
 
@@ -18,7 +19,7 @@ impl Operator for Reshape {
         site.at_most_inputs(2)?;
         let input = site.input(0)?;
         let wanted = site.input(1)?;
-        let Some(Data::I64(target)) = wanted.constant.as_ref().map(|tensor| &tensor.data) else {
+        let Some(target) = wanted.constant.as_ref().and_then(Tensor::ints) else {
             return Err(format!(
                 "its shape `{}` must be an int64 constant; export with fixed sizes and -1 for the batch",
                 wanted.name
@@ -28,8 +29,12 @@ impl Operator for Reshape {
         let copies_zero = site.opset < 14 || int_or(site.proto, "allowzero", 0) == 0;
         Ok(vec![ValueType {
             element: input.value_type.element,
-            shape: resolve(input, target, copies_zero)?,
+            shape: resolve(input, &target, copies_zero)?,
         }])
+    }
+
+    fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
+        shared::known_in(site, self.infer(site)?)
     }
 
     fn differentiable(&self, input: usize) -> bool {
@@ -37,21 +42,34 @@ impl Operator for Reshape {
     }
 
     /// `dx = dy` in the input's shape.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         shared::reshape_back(site, upstream, graph)
     }
 }
 
 /// The output's shape: 0 copies the input's size at the same place, −1 takes what is left over.
-fn resolve(input: &Value, target: &[i64], copies_zero: bool) -> Result<Shape, String> {
-    let misfit = || format!("{} does not fit into {target:?}", show(input.shape()));
+fn resolve(input: &Value, target: &[Int], copies_zero: bool) -> Result<Shape, String> {
+    let misfit = || {
+        let sizes: Vec<String> = target.iter().map(Int::to_string).collect();
+        format!(
+            "{} does not fit into [{}]",
+            show(input.shape()),
+            sizes.join(", ")
+        )
+    };
     let mut shape = Shape::new();
     let mut open = None;
     for (axis, &size) in target.iter().enumerate() {
         shape.push(match size {
-            -1 if open.replace(axis).is_none() => Dim::Fixed(1),
-            0 if copies_zero => *input.shape().get(axis).ok_or_else(misfit)?,
-            1.. => Dim::Fixed(size as u64),
+            Int::Fixed(-1) if open.replace(axis).is_none() => Dim::Fixed(1),
+            Int::Fixed(0) if copies_zero => *input.shape().get(axis).ok_or_else(misfit)?,
+            Int::Fixed(size @ 1..) => Dim::Fixed(size as u64),
+            Int::Batch(times @ 1..) => Dim::Batch(times as u64),
             _ => return Err(misfit()),
         });
     }
@@ -67,8 +85,8 @@ fn resolve(input: &Value, target: &[i64], copies_zero: bool) -> Result<Shape, St
             Ok(shape)
         }
         (None, _) if !batch_placed => Err(format!(
-            "{} into {target:?} fixes the number of examples; use -1 or 0 for the batch dimension",
-            show(input.shape())
+            "{}, which fixes the number of examples; use -1 or 0 for the batch dimension",
+            misfit()
         )),
         (None, _) if total == known => Ok(shape),
         _ => Err(misfit()),

@@ -4,7 +4,8 @@ use super::InputGradients;
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::{ValueType, broadcast, normalize_axis};
+use crate::shape::{Element, Int, ValueType, broadcast, normalize_axis};
+use crate::tensor::Tensor;
 
 /// Output type of an operator that works on each element of one input.
 pub(super) fn infer_elementwise(site: &Site<'_>) -> Result<Vec<ValueType>, String> {
@@ -12,11 +13,62 @@ pub(super) fn infer_elementwise(site: &Site<'_>) -> Result<Vec<ValueType>, Strin
     Ok(vec![site.float(0)?.value_type.clone()])
 }
 
-/// Output type of an operator that broadcasts two inputs.
+/// Output type of an operator that broadcasts two inputs. Whole numbers pass through it without a
+/// gradient: exporters compute shapes and positions with them.
 pub(super) fn infer_broadcast(site: &Site<'_>) -> Result<Vec<ValueType>, String> {
     site.at_most_inputs(2)?;
-    let shape = broadcast(site.float(0)?.shape(), site.float(1)?.shape())?;
-    Ok(vec![ValueType::f32(shape)])
+    let element = match site.input(0)?.value_type.element {
+        element @ (Element::I32 | Element::I64) if site.input(1)?.value_type.element == element => {
+            element
+        }
+        _ => {
+            site.float(0)?;
+            site.float(1)?.value_type.element
+        }
+    };
+    let shape = broadcast(site.input(0)?.shape(), site.input(1)?.shape())?;
+    Ok(vec![ValueType { element, shape }])
+}
+
+/// What an operator that broadcasts two inputs makes of known whole numbers.
+pub(super) fn known_broadcast(
+    site: &Site<'_>,
+    combine: impl Fn(Int, Int) -> Option<Int>,
+) -> Result<Option<Tensor>, String> {
+    let (Some(left), Some(right)) = (&site.input(0)?.constant, &site.input(1)?.constant) else {
+        return Ok(None);
+    };
+    let (Some(a), Some(b)) = (left.ints(), right.ints()) else {
+        return Ok(None);
+    };
+    let (left, right) = (&left.dims, &right.dims);
+    let dims = match (a.len(), b.len()) {
+        _ if left == right => left,
+        (_, 1) if left.len() >= right.len() => left,
+        (1, _) if right.len() >= left.len() => right,
+        // Exporters make nothing else; it is computed when the model runs.
+        _ => return Ok(None),
+    };
+    let count = a.len().max(b.len());
+    let pick = |values: &[Int], at: usize| values[if values.len() == 1 { 0 } else { at }];
+    let combined: Option<Vec<Int>> = (0..count)
+        .map(|at| combine(pick(&a, at), pick(&b, at)))
+        .collect();
+    Ok(combined.map(|values| Tensor::sizes(dims.clone(), values)))
+}
+
+/// The known whole numbers of the first input in another shape.
+pub(super) fn known_in(site: &Site<'_>, types: Vec<ValueType>) -> Result<Option<Tensor>, String> {
+    let values = site.input(0)?.constant.as_ref().and_then(Tensor::ints);
+    let shape = types
+        .into_iter()
+        .next()
+        .map(|own| own.shape)
+        .unwrap_or_default();
+    let dims: Option<Vec<u64>> = shape.iter().map(|dim| dim.fixed()).collect();
+    Ok(values
+        .zip(dims)
+        .map(|(values, dims)| Tensor::sizes(dims, values)))
 }
 
 /// Gradients of two broadcast inputs: each is made in the output's shape, where it is wanted, and

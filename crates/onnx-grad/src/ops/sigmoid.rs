@@ -17,7 +17,12 @@ impl Operator for Sigmoid {
     }
 
     /// `dx = dy·y·(1 − y)`.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let y = &site.output()?.name;
         let one = graph.scalar(1.0);
         let rest = graph.node("Sub", &[&one, y], &[]);

@@ -19,7 +19,12 @@ impl Operator for Softmax {
     }
 
     /// `dx = (dy − Σ dy·y)·y`, summed over the axis.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let y = &site.output()?.name;
         let axis = shared::softmax_axis(site)?;
         let product = graph.node("Mul", &[upstream, y], &[]);

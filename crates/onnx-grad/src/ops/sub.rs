@@ -3,7 +3,9 @@
 use super::{InputGradients, Operator, shared};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::ValueType;
+use crate::limits::Limits;
+use crate::shape::{Int, ValueType};
+use crate::tensor::Tensor;
 
 pub(crate) struct Sub;
 
@@ -16,8 +18,17 @@ impl Operator for Sub {
         shared::infer_broadcast(site)
     }
 
+    fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
+        shared::known_broadcast(site, |a, b| a.plus(b.times(Int::Fixed(-1))?))
+    }
+
     /// `da = dc`, `db = −dc`.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         shared::broadcast_gradients(
             site,
             graph,

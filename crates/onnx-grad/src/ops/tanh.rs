@@ -17,7 +17,12 @@ impl Operator for Tanh {
     }
 
     /// `dx = dy·(1 − y²)`.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let y = &site.output()?.name;
         let square = graph.node("Mul", &[y, y], &[]);
         let one = graph.scalar(1.0);

@@ -18,12 +18,20 @@ impl Operator for Transpose {
         let input = site.input(0)?;
         Ok(vec![ValueType {
             element: input.value_type.element,
-            shape: order(site)?.into_iter().map(|axis| input.shape()[axis]).collect(),
+            shape: order(site)?
+                .into_iter()
+                .map(|axis| input.shape()[axis])
+                .collect(),
         }])
     }
 
     /// `dx = dy` with the axes put back.
-    fn gradient(&self, site: &Site<'_>, upstream: &str, graph: &mut GraphBuilder) -> Result<InputGradients, String> {
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
         let order = order(site)?;
         let mut inverse = vec![0; order.len()];
         for (to, from) in order.into_iter().enumerate() {
@@ -42,7 +50,10 @@ fn order(site: &Site<'_>) -> Result<Vec<usize>, String> {
     let mut sorted = attribute.ints.clone();
     sorted.sort_unstable();
     if !sorted.iter().copied().eq(0..rank as i64) {
-        return Err(format!("{:?} is not an order of {rank} axes", attribute.ints));
+        return Err(format!(
+            "{:?} is not an order of {rank} axes",
+            attribute.ints
+        ));
     }
     Ok(attribute.ints.iter().map(|axis| *axis as usize).collect())
 }

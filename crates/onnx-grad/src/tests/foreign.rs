@@ -1,6 +1,6 @@
 //! Foreign bytes never panic.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fl_model::{LocalOptimizer, Loss, TrainingSpec};
 use proptest::prelude::*;
@@ -40,16 +40,18 @@ fn digest(bytes: &[u8]) {
 /// The golden models, which between them use every operator.
 fn corpus() -> Vec<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let within = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let families = within(&folder);
+    let mut paths: Vec<PathBuf> = families.iter().flat_map(|family| within(family)).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "onnx"));
     paths.sort();
-    let models = paths.iter().filter(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "onnx")
-    });
-    models.map(|path| std::fs::read(path).unwrap()).collect()
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
 }
 
 #[test]
