@@ -239,7 +239,7 @@ fn export_keeps_the_operator_set_from_the_lowest_to_the_highest() {
     let raw = [1.0, 0.0, NAN, NAN, 7.5, 3.0];
     // Operator sets 13 and 22.
     for file in ["relu.onnx", "sigmoid.onnx"] {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../onnx-grad/vectors");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../onnx-grad/vectors/dense");
         let model = std::fs::read(format!("{folder}/{file}")).unwrap();
         let parameters = initial_parameters(&model).unwrap();
         let exported = export(&model, &parameters, &features, &normalization).unwrap();
