@@ -1,6 +1,6 @@
 //! How long a local training step takes, through the trainer that devices run.
 
-use fl_model::{LocalOptimizer, Loss, TrainingSpec};
+use fl_model::{Loss, TrainingSpec};
 use onnx_train::{Evaluator, Examples, LocalTrainer, Matrix, Targets, initial_parameters};
 
 use crate::report::{Report, Row, median};
@@ -29,13 +29,9 @@ pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
     let forward_us = forward.as_secs_f64() * 1e6 / ROWS as f64;
     for batch_size in BATCHES {
         let spec = TrainingSpec {
-            loss: Loss::BinaryCrossEntropy,
-            optimizer: LocalOptimizer::Sgd { momentum: 0.0 },
-            learning_rate: 0.01,
             weight_decay: 1e-4,
-            proximal: 0.0,
-            local_epochs: 1,
             batch_size,
+            ..TrainingSpec::plain(Loss::BinaryCrossEntropy, 0.01)
         };
         let mut trainer = LocalTrainer::new(MODEL, &spec)?;
         let epoch = median(|| {

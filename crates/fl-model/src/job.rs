@@ -4,7 +4,7 @@ use crate::data::DataSpec;
 use crate::grid::GridWidth;
 use crate::ids::JobId;
 use crate::plan::{Overflow, check_overflow};
-use crate::training::TrainingSpec;
+use crate::training::{Schedule, TrainingSpec};
 
 /// How a device's weight follows from its number of training examples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +87,10 @@ pub struct JobSpec {
     pub seed: u64,
     /// Whether training starts from weights drawn by the seed instead of those in the model.
     pub randomize: bool,
-    /// Local training.
+    /// Local training, at the full learning rate.
     pub training: TrainingSpec,
+    /// How the learning rate goes over the rounds.
+    pub schedule: Schedule,
     /// Examples.
     pub data: DataSpec,
     /// Bits of an encoded coordinate.

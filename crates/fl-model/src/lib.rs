@@ -35,4 +35,4 @@ pub use roster::{Role, RosterEntry};
 pub use shell::shell_word;
 pub use statistics::{EvaluationCounters, FeatureStatistics, FixedPoint};
 pub use sum::{Absence, PartialSum, Sum, UpdateSum};
-pub use training::{LocalOptimizer, Loss, TrainingSpec};
+pub use training::{Decay, LocalOptimizer, Loss, Schedule, TrainingSpec};

@@ -3,17 +3,18 @@
 use std::path::Path;
 
 use fl_model::{
-    AdaptiveRule, GridWidth, InvalidName, JobId, JobSpec, LocalOptimizer, Loss, Overflow,
-    ServerOptimizer, TrainingSpec, Weighting,
+    AdaptiveRule, GridWidth, InvalidName, JobId, JobSpec, Overflow, ServerOptimizer, Weighting,
 };
 use serde::Deserialize;
 
 use crate::settings::{self, SettingsError};
 
 mod data;
+mod training;
 
 use data::Data;
 pub use data::{ENCODED_COLUMNS_MAX, SplitEntry};
+use training::Training;
 
 /// A job file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,45 +67,6 @@ struct JobFile {
     #[serde(default)]
     server: Server,
     data: Data,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Training {
-    loss: LossName,
-    huber_delta: Option<f32>,
-    #[serde(default)]
-    optimizer: OptimizerName,
-    learning_rate: f32,
-    #[serde(default)]
-    momentum: f32,
-    beta1: Option<f32>,
-    beta2: Option<f32>,
-    epsilon: Option<f32>,
-    #[serde(default)]
-    weight_decay: f32,
-    #[serde(default)]
-    proximal: f32,
-    local_epochs: u32,
-    batch_size: u32,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-enum LossName {
-    SoftmaxCrossEntropy,
-    BinaryCrossEntropy,
-    MeanSquaredError,
-    MeanAbsoluteError,
-    Huber,
-}
-
-#[derive(Deserialize, Default, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-enum OptimizerName {
-    #[default]
-    Sgd,
-    Adam,
 }
 
 #[derive(Deserialize)]
@@ -268,6 +230,7 @@ impl JobFile {
             deadline_ms: deadline_ms as u32,
             seed: self.seed,
             randomize: self.randomize,
+            schedule: self.training.schedule()?,
             training,
             data,
             grid,
@@ -280,40 +243,6 @@ impl JobFile {
             weight_max: self.sum.weight_max,
             contributions_max,
             server: self.server.optimizer()?,
-        })
-    }
-}
-
-impl Training {
-    fn spec(&self) -> Result<TrainingSpec, String> {
-        let loss = match (self.loss, self.huber_delta) {
-            (LossName::SoftmaxCrossEntropy, None) => Loss::SoftmaxCrossEntropy,
-            (LossName::BinaryCrossEntropy, None) => Loss::BinaryCrossEntropy,
-            (LossName::MeanSquaredError, None) => Loss::MeanSquaredError,
-            (LossName::MeanAbsoluteError, None) => Loss::MeanAbsoluteError,
-            (LossName::Huber, delta) => Loss::Huber {
-                delta: positive("training.huber_delta", delta.unwrap_or(1.0))?,
-            },
-            (_, Some(_)) => return Err("training.huber_delta goes with loss = \"huber\"".into()),
-        };
-        let optimizer = match self.optimizer {
-            OptimizerName::Sgd => LocalOptimizer::Sgd {
-                momentum: decay("training.momentum", self.momentum)?,
-            },
-            OptimizerName::Adam => LocalOptimizer::Adam {
-                beta1: decay("training.beta1", self.beta1.unwrap_or(0.9))?,
-                beta2: decay("training.beta2", self.beta2.unwrap_or(0.999))?,
-                epsilon: positive("training.epsilon", self.epsilon.unwrap_or(1e-8))?,
-            },
-        };
-        Ok(TrainingSpec {
-            loss,
-            optimizer,
-            learning_rate: positive("training.learning_rate", self.learning_rate)?,
-            weight_decay: at_least_zero("training.weight_decay", self.weight_decay)?,
-            proximal: at_least_zero("training.proximal", self.proximal)?,
-            local_epochs: one_or_more("training.local_epochs", self.local_epochs)?,
-            batch_size: one_or_more("training.batch_size", self.batch_size)?,
         })
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use fl_model::{
-    DataSpec, DeviceId, Feature, FeatureSpec, GridWidth, JobId, JobSpec, Label, LocalOptimizer,
-    Loss, RegionId, ServerOptimizer, Split, TrainingSpec, Weighting,
+    DataSpec, DeviceId, Feature, FeatureSpec, GridWidth, JobId, JobSpec, Label, Loss, RegionId,
+    Schedule, ServerOptimizer, Split, TrainingSpec, Weighting,
 };
 use fl_round::{FogLimits, Millis, RootLimits};
 
@@ -227,13 +227,8 @@ impl Scenario {
     pub fn spec(&self) -> JobSpec {
         let job = name("job", JobId::new);
         let training = TrainingSpec {
-            loss: Loss::MeanSquaredError,
-            optimizer: LocalOptimizer::Sgd { momentum: 0.0 },
-            learning_rate: 0.1,
-            weight_decay: 0.0,
-            proximal: 0.0,
-            local_epochs: 1,
             batch_size: 1,
+            ..TrainingSpec::plain(Loss::MeanSquaredError, 0.1)
         };
         let feature = Feature::Numeric { column: "x".into() };
         JobSpec {
@@ -245,6 +240,7 @@ impl Scenario {
             seed: self.seed,
             randomize: false,
             training,
+            schedule: Schedule::default(),
             data: DataSpec {
                 inputs: FeatureSpec {
                     features: vec![feature],

@@ -2,6 +2,7 @@
 
 use fl_model::{LocalOptimizer, TrainingSpec};
 
+use crate::attributes::int;
 use crate::builder::GraphBuilder;
 use crate::differentiate::Move;
 use crate::error::ModelError;
@@ -17,22 +18,40 @@ pub(crate) struct Update<'a> {
     pub(crate) anchor: Option<&'a str>,
 }
 
-/// Writes the updates of all parameters, whose new values it names in order, and the state they need.
+/// The updates of all parameters.
+pub(crate) struct Written {
+    /// Their values after the step, in order.
+    pub(crate) outputs: Vec<String>,
+    /// What the optimiser remembers.
+    pub(crate) state: Vec<StateSlot>,
+    /// Graph input for the step size, a number.
+    pub(crate) learning_rate: String,
+}
+
+/// Writes the updates of all parameters.
 pub(crate) fn write(
     spec: &TrainingSpec,
     updates: &[Update<'_>],
     graph: &mut GraphBuilder,
-) -> Result<(Vec<String>, Vec<StateSlot>), ModelError> {
+) -> Result<Written, ModelError> {
     check(spec)?;
     let mut state = Vec::new();
+    let rate = graph.fresh("fl.learning_rate");
+    let cut = cut_to_norm(spec, updates, graph);
+    let step = Step {
+        spec,
+        rate: &rate,
+        cut: cut.as_deref(),
+    };
     let outputs = match spec.optimizer {
-        LocalOptimizer::Sgd { momentum } => updates
+        LocalOptimizer::Sgd { momentum, nesterov } => updates
             .iter()
             .map(|update| match update.moves {
                 Move::To(value) => value.clone(),
                 Move::Gradient(gradient) => {
-                    let gradient = penalized(spec, update, gradient, graph);
-                    sgd(spec, momentum, update, gradient, graph, &mut state)
+                    let gradient = step.penalized(update, gradient, spec.weight_decay, graph);
+                    let momentum = Momentum { momentum, nesterov };
+                    step.sgd(&momentum, update, gradient, graph, &mut state)
                 }
             })
             .collect(),
@@ -40,6 +59,7 @@ pub(crate) fn write(
             beta1,
             beta2,
             epsilon,
+            decoupled,
         } => {
             let rates = [beta1, beta2].map(|beta| bias_correction(beta, graph, &mut state));
             updates
@@ -53,14 +73,23 @@ pub(crate) fn write(
                             epsilon,
                             rates: &rates,
                         };
-                        let gradient = penalized(spec, update, gradient, graph);
-                        adam(spec, &moments, update, &gradient, graph, &mut state)
+                        let (inside, beside) = match decoupled {
+                            false => (spec.weight_decay, 0.0),
+                            true => (0.0, spec.weight_decay),
+                        };
+                        let gradient = step.penalized(update, gradient, inside, graph);
+                        let direction = step.adam(&moments, update, &gradient, graph, &mut state);
+                        step.take(update, &direction, beside, graph)
                     }
                 })
                 .collect()
         }
     };
-    Ok((outputs, state))
+    Ok(Written {
+        outputs,
+        state,
+        learning_rate: rate,
+    })
 }
 
 fn check(spec: &TrainingSpec) -> Result<(), ModelError> {
@@ -73,6 +102,12 @@ fn check(spec: &TrainingSpec) -> Result<(), ModelError> {
             spec.learning_rate,
             positive(spec.learning_rate),
             "positive",
+        ),
+        (
+            "gradient_norm_max",
+            spec.gradient_norm_max,
+            at_least_zero(spec.gradient_norm_max),
+            "0 or more",
         ),
         (
             "weight_decay",
@@ -88,7 +123,7 @@ fn check(spec: &TrainingSpec) -> Result<(), ModelError> {
         ),
     ];
     match spec.optimizer {
-        LocalOptimizer::Sgd { momentum } => {
+        LocalOptimizer::Sgd { momentum, .. } => {
             checks.push((
                 "momentum",
                 momentum,
@@ -100,6 +135,7 @@ fn check(spec: &TrainingSpec) -> Result<(), ModelError> {
             beta1,
             beta2,
             epsilon,
+            ..
         } => checks.extend([
             ("beta1", beta1, below_one(beta1), "from 0 to below 1"),
             ("beta2", beta2, below_one(beta2), "from 0 to below 1"),
@@ -112,63 +148,45 @@ fn check(spec: &TrainingSpec) -> Result<(), ModelError> {
     }
 }
 
-/// The gradient with L2 penalty and proximal term: `g + λ·w + µ·(w − w_global)`.
-fn penalized(
+/// What all gradients are multiplied by so that together they have no larger norm than the spec allows,
+/// as a float of rank 0: `max / max(‖g‖, max)`.
+fn cut_to_norm(
     spec: &TrainingSpec,
-    update: &Update<'_>,
-    gradient: &str,
+    updates: &[Update<'_>],
     graph: &mut GraphBuilder,
-) -> String {
-    let weight = &update.parameter.name;
-    let mut gradient = gradient.to_owned();
-    let mut pull = |coefficient: f32, towards: &str, graph: &mut GraphBuilder| {
-        let coefficient = graph.scalar(coefficient);
-        let term = graph.node("Mul", &[&coefficient, towards], &[]);
-        gradient = graph.node("Add", &[&gradient, &term], &[]);
-    };
-    if spec.weight_decay > 0.0 {
-        pull(spec.weight_decay, weight, graph);
+) -> Option<String> {
+    if spec.gradient_norm_max == 0.0 {
+        return None;
     }
-    if let Some(anchor) = update.anchor {
-        let distance = graph.node("Sub", &[weight, anchor], &[]);
-        pull(spec.proximal, &distance, graph);
-    }
-    gradient
+    let gradients = updates.iter().filter_map(|update| match update.moves {
+        Move::Gradient(gradient) => Some(gradient),
+        Move::To(_) => None,
+    });
+    let squares: Vec<String> = gradients
+        .map(|gradient| {
+            let square = graph.node("Mul", &[gradient, gradient], &[]);
+            // Over all axes, which an empty list of them means.
+            graph.node("ReduceSum", &[&square], &[int("keepdims", 0)])
+        })
+        .collect();
+    let names: Vec<&str> = squares.iter().map(String::as_str).collect();
+    let total = graph.node("Sum", &names, &[]);
+    let norm = graph.node("Sqrt", &[&total], &[]);
+    let bound = graph.scalar(spec.gradient_norm_max);
+    let larger = graph.node("Max", &[&norm, &bound], &[]);
+    Some(graph.node("Div", &[&bound, &larger], &[]))
 }
 
-fn sgd(
-    spec: &TrainingSpec,
+/// What the updates of all parameters have in common.
+struct Step<'a> {
+    spec: &'a TrainingSpec,
+    rate: &'a str,
+    cut: Option<&'a str>,
+}
+
+struct Momentum {
     momentum: f32,
-    update: &Update<'_>,
-    gradient: String,
-    graph: &mut GraphBuilder,
-    state: &mut Vec<StateSlot>,
-) -> String {
-    let mut direction = gradient;
-    if momentum > 0.0 {
-        let velocity = graph.fresh("fl.velocity");
-        let momentum = graph.scalar(momentum);
-        let kept = graph.node("Mul", &[&momentum, &velocity], &[]);
-        direction = graph.node("Add", &[&kept, &direction], &[]);
-        state.push(StateSlot::zeros(
-            &update.parameter.shape,
-            velocity,
-            direction.clone(),
-        ));
-    }
-    step(spec, update, &direction, graph)
-}
-
-/// `w − learning_rate · direction`.
-fn step(
-    spec: &TrainingSpec,
-    update: &Update<'_>,
-    direction: &str,
-    graph: &mut GraphBuilder,
-) -> String {
-    let rate = graph.scalar(spec.learning_rate);
-    let change = graph.node("Mul", &[&rate, direction], &[]);
-    graph.node("Sub", &[&update.parameter.name, &change], &[])
+    nesterov: bool,
 }
 
 struct Moments<'a> {
@@ -176,6 +194,112 @@ struct Moments<'a> {
     beta2: f32,
     epsilon: f32,
     rates: &'a [String; 2],
+}
+
+impl Step<'_> {
+    /// The gradient, cut to its norm, with L2 penalty and proximal term: `g + λ·w + µ·(w − w_global)`.
+    fn penalized(
+        &self,
+        update: &Update<'_>,
+        gradient: &str,
+        weight_decay: f32,
+        graph: &mut GraphBuilder,
+    ) -> String {
+        let weight = &update.parameter.name;
+        let mut gradient = match self.cut {
+            Some(cut) => graph.node("Mul", &[gradient, cut], &[]),
+            None => gradient.to_owned(),
+        };
+        let mut pull = |coefficient: f32, towards: &str, graph: &mut GraphBuilder| {
+            let coefficient = graph.scalar(coefficient);
+            let term = graph.node("Mul", &[&coefficient, towards], &[]);
+            gradient = graph.node("Add", &[&gradient, &term], &[]);
+        };
+        if weight_decay > 0.0 {
+            pull(weight_decay, weight, graph);
+        }
+        if let Some(anchor) = update.anchor {
+            let distance = graph.node("Sub", &[weight, anchor], &[]);
+            pull(self.spec.proximal, &distance, graph);
+        }
+        gradient
+    }
+
+    fn sgd(
+        &self,
+        momentum: &Momentum,
+        update: &Update<'_>,
+        gradient: String,
+        graph: &mut GraphBuilder,
+        state: &mut Vec<StateSlot>,
+    ) -> String {
+        if momentum.momentum == 0.0 {
+            return self.take(update, &gradient, 0.0, graph);
+        }
+        let before = graph.fresh("fl.velocity");
+        let share = graph.scalar(momentum.momentum);
+        let kept = graph.node("Mul", &[&share, &before], &[]);
+        let velocity = graph.node("Add", &[&kept, &gradient], &[]);
+        let direction = match momentum.nesterov {
+            false => velocity.clone(),
+            true => {
+                let ahead = graph.node("Mul", &[&share, &velocity], &[]);
+                graph.node("Add", &[&gradient, &ahead], &[])
+            }
+        };
+        state.push(StateSlot::zeros(&update.parameter.shape, before, velocity));
+        self.take(update, &direction, 0.0, graph)
+    }
+
+    /// `w − learning_rate·(direction + λ·w)`.
+    fn take(
+        &self,
+        update: &Update<'_>,
+        direction: &str,
+        weight_decay: f32,
+        graph: &mut GraphBuilder,
+    ) -> String {
+        let weight = &update.parameter.name;
+        let mut direction = direction.to_owned();
+        if weight_decay > 0.0 {
+            let coefficient = graph.scalar(weight_decay);
+            let term = graph.node("Mul", &[&coefficient, weight], &[]);
+            direction = graph.node("Add", &[&direction, &term], &[]);
+        }
+        let change = graph.node("Mul", &[self.rate, &direction], &[]);
+        graph.node("Sub", &[weight, &change], &[])
+    }
+
+    /// The direction of a step of Adam.
+    fn adam(
+        &self,
+        moments: &Moments<'_>,
+        update: &Update<'_>,
+        gradient: &str,
+        graph: &mut GraphBuilder,
+        state: &mut Vec<StateSlot>,
+    ) -> String {
+        let square = graph.node("Mul", &[gradient, gradient], &[]);
+        let mut moment = |beta: f32, observed: &str, rate: &str, graph: &mut GraphBuilder| {
+            let before = graph.fresh("fl.moment");
+            let (beta, rest) = (graph.scalar(beta), graph.scalar(1.0 - beta));
+            let kept = graph.node("Mul", &[&beta, &before], &[]);
+            let new = graph.node("Mul", &[&rest, observed], &[]);
+            let after = graph.node("Add", &[&kept, &new], &[]);
+            state.push(StateSlot::zeros(
+                &update.parameter.shape,
+                before,
+                after.clone(),
+            ));
+            graph.node("Div", &[&after, rate], &[])
+        };
+        let first = moment(moments.beta1, gradient, &moments.rates[0], graph);
+        let second = moment(moments.beta2, &square, &moments.rates[1], graph);
+        let root = graph.node("Sqrt", &[&second], &[]);
+        let epsilon = graph.scalar(moments.epsilon);
+        let divisor = graph.node("Add", &[&root, &epsilon], &[]);
+        graph.node("Div", &[&first, &divisor], &[])
+    }
 }
 
 /// `1 − βᵗ` at this step; the power is state, from one step to the next.
@@ -191,35 +315,4 @@ fn bias_correction(beta: f32, graph: &mut GraphBuilder, state: &mut Vec<StateSlo
     });
     let one = graph.scalar(1.0);
     graph.node("Sub", &[&one, &next], &[])
-}
-
-fn adam(
-    spec: &TrainingSpec,
-    moments: &Moments<'_>,
-    update: &Update<'_>,
-    gradient: &str,
-    graph: &mut GraphBuilder,
-    state: &mut Vec<StateSlot>,
-) -> String {
-    let square = graph.node("Mul", &[gradient, gradient], &[]);
-    let mut moment = |beta: f32, observed: &str, rate: &str, graph: &mut GraphBuilder| {
-        let before = graph.fresh("fl.moment");
-        let (beta, rest) = (graph.scalar(beta), graph.scalar(1.0 - beta));
-        let kept = graph.node("Mul", &[&beta, &before], &[]);
-        let new = graph.node("Mul", &[&rest, observed], &[]);
-        let after = graph.node("Add", &[&kept, &new], &[]);
-        state.push(StateSlot::zeros(
-            &update.parameter.shape,
-            before,
-            after.clone(),
-        ));
-        graph.node("Div", &[&after, rate], &[])
-    };
-    let first = moment(moments.beta1, gradient, &moments.rates[0], graph);
-    let second = moment(moments.beta2, &square, &moments.rates[1], graph);
-    let root = graph.node("Sqrt", &[&second], &[]);
-    let epsilon = graph.scalar(moments.epsilon);
-    let divisor = graph.node("Add", &[&root, &epsilon], &[]);
-    let direction = graph.node("Div", &[&first, &divisor], &[]);
-    step(spec, update, &direction, graph)
 }

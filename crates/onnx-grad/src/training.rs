@@ -71,6 +71,8 @@ pub struct TrainingGraph {
     /// Graph input for the targets: int64 `[N]` for softmax cross-entropy, otherwise float32 in the
     /// shape of the model's output.
     pub target: String,
+    /// Graph input for the learning rate, float32 `[]`; what the spec says of it is only checked.
+    pub learning_rate: String,
     /// Graph output: sum of the losses of the batch's examples before the step, float32 `[]`.
     pub loss_sum: String,
     /// The parameters, in the order of [`crate::ForwardModel::parameters`].
@@ -113,7 +115,11 @@ impl TrainingGraph {
                 anchor: anchor.as_deref(),
             })
             .collect();
-        let (after, state) = optimizer::write(spec, &updates, &mut builder)?;
+        let optimizer::Written {
+            outputs: after,
+            state,
+            learning_rate,
+        } = optimizer::write(spec, &updates, &mut builder)?;
         let loss_sum = builder.reduce_sum(&loss.per_example, &[0], false);
 
         let fixed =
@@ -131,6 +137,7 @@ impl TrainingGraph {
             })
             .collect();
         let mut inputs = graph_inputs(model, &loss.target);
+        inputs.push((learning_rate.clone(), ValueType::f32(Vec::new())));
         let mut outputs = vec![(loss_sum.clone(), ValueType::f32(Vec::new()))];
         for slot in &parameters {
             outputs.push((slot.output.clone(), fixed(&slot.shape)));
@@ -152,6 +159,7 @@ impl TrainingGraph {
             bytes: builder.finish("training", model.graph.opset, &inputs, &outputs),
             inputs: model.inputs().into_iter().map(|input| input.name).collect(),
             target: loss.target.0,
+            learning_rate,
             loss_sum,
             parameters,
             state,

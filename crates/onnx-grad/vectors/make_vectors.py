@@ -42,30 +42,46 @@ def write_optimizers(case):
     (x,), start = case.precise()
     t = case.targets(np.asarray(case.function(start, x)))
     written = []
-    for settings in [
-        dict(optimizer="sgd", momentum=0.0, weight_decay=0.0, proximal=0.0),
-        dict(optimizer="sgd", momentum=0.9, weight_decay=0.01, proximal=0.0),
-        dict(optimizer="sgd", momentum=0.0, weight_decay=0.1, proximal=0.5),
-        dict(optimizer="adam", momentum=0.0, weight_decay=0.0, proximal=0.0),
-        dict(optimizer="adam", momentum=0.0, weight_decay=0.1, proximal=0.5),
+    plain = dict(momentum=0.0, nesterov=False, decoupled=False, gradient_norm_max=0.0, weight_decay=0.0, proximal=0.0)
+    for changes in [
+        dict(optimizer="sgd"),
+        dict(optimizer="sgd", momentum=0.9, weight_decay=0.01),
+        dict(optimizer="sgd", momentum=0.9, nesterov=True),
+        dict(optimizer="sgd", weight_decay=0.1, proximal=0.5),
+        # The norm of all gradients is above this in some steps and below in others.
+        dict(optimizer="sgd", momentum=0.5, gradient_norm_max=0.53, weight_decay=0.1),
+        dict(optimizer="adam"),
+        dict(optimizer="adam", weight_decay=0.1, proximal=0.5),
+        dict(optimizer="adam", weight_decay=0.1, decoupled=True, gradient_norm_max=0.53),
     ]:
+        settings = {**plain, **changes}
         rate = 0.1
 
-        def objective(q):
-            total = mean_loss(case.loss, case.logits(q, x), t)
-            for k in q:
-                total += settings["weight_decay"] / 2 * jnp.sum(q[k] ** 2)
-                total += settings["proximal"] / 2 * jnp.sum((q[k] - start[k]) ** 2)
-            return total
+        loss = lambda q: mean_loss(case.loss, case.logits(q, x), t)
+
+        def penalty(q):
+            decay = 0.0 if settings["decoupled"] else settings["weight_decay"]
+            return sum(decay / 2 * jnp.sum(q[k] ** 2) + settings["proximal"] / 2 * jnp.sum((q[k] - start[k]) ** 2)
+                       for k in q)
 
         if settings["optimizer"] == "sgd":
-            optimizer = optax.sgd(rate, momentum=settings["momentum"] or None)
+            optimizer = optax.sgd(rate, momentum=settings["momentum"] or None, nesterov=settings["nesterov"])
+        elif settings["decoupled"]:
+            optimizer = optax.adamw(rate, b1=0.8, b2=0.99, eps=1e-6, weight_decay=settings["weight_decay"])
         else:
             optimizer = optax.adam(rate, b1=0.8, b2=0.99, eps=1e-6)
+        clip = optax.clip_by_global_norm(settings["gradient_norm_max"] or jnp.inf)
         params, state = start, optimizer.init(start)
+        norms = []
         for _ in range(5):
-            updates, state = optimizer.update(jax.grad(objective)(params), state, params)
+            gradients = jax.grad(loss)(params)
+            norms.append(float(optax.global_norm(gradients)))
+            clipped, _ = clip.update(gradients, clip.init(params))
+            total = jax.tree.map(jnp.add, clipped, jax.grad(penalty)(params))
+            updates, state = optimizer.update(total, state, params)
             params = optax.apply_updates(params, updates)
+        bound = settings["gradient_norm_max"]
+        assert not bound or min(norms) < bound < max(norms), norms
         written.append({**settings, "learning_rate": rate, "steps": 5,
                         "parameters": [numbers(params[k]) for k in case.params]})
     (HERE / "optimizers.json").write_text(json.dumps({"case": case.name, "runs": written}, indent=1) + "\n")

@@ -1,7 +1,7 @@
 //! Local training: the epochs of one round on one device.
 
 use fl_model::TrainingSpec;
-use onnx_grad::{Differentiated, ForwardModel, TrainingGraph};
+use onnx_grad::{Differentiated, ForwardModel, ModelError, TrainingGraph};
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use rand::SeedableRng;
@@ -55,6 +55,27 @@ impl LocalTrainer {
         })
     }
 
+    /// What this trainer does, in a round.
+    pub fn spec(&self) -> &TrainingSpec {
+        &self.spec
+    }
+
+    /// Takes another step size from now on, which a schedule gives each round.
+    ///
+    /// # Errors
+    /// It is not positive.
+    pub fn set_learning_rate(&mut self, learning_rate: f32) -> Result<(), TrainError> {
+        if !learning_rate.is_finite() || learning_rate <= 0.0 {
+            return Err(TrainError::Model(ModelError::Setting {
+                name: "learning_rate",
+                value: learning_rate,
+                range: "positive",
+            }));
+        }
+        self.spec.learning_rate = learning_rate;
+        Ok(())
+    }
+
     /// Trains for the specified epochs from the given parameters. Examples are shuffled in every
     /// epoch by ChaCha8 from the seed; the optimiser begins afresh. Equal inputs give equal bits.
     ///
@@ -70,7 +91,12 @@ impl LocalTrainer {
         check_examples(&self.model, self.spec.loss, examples)?;
         let rows = examples.rows();
         let batch_rows = (self.spec.batch_size.max(1) as usize).min(rows);
-        let mut carried = Carried::new(&self.session, &self.graph, parameters)?;
+        let mut carried = Carried::new(
+            &self.session,
+            &self.graph,
+            parameters,
+            self.spec.learning_rate,
+        )?;
         let mut whole = self.batch(&mut carried, batch_rows)?;
         let mut rest = match rows % batch_rows {
             0 => None,
@@ -145,6 +171,7 @@ fn diverged(epoch: u32, what: &str) -> TrainError {
 struct Carried {
     sides: [Vec<Tensor<f32>>; 2],
     anchors: Vec<Tensor<f32>>,
+    learning_rate: Tensor<f32>,
 }
 
 impl Carried {
@@ -152,6 +179,7 @@ impl Carried {
         session: &Session,
         graph: &TrainingGraph,
         parameters: &[Vec<f32>],
+        learning_rate: f32,
     ) -> Result<Self, TrainError> {
         let side = || -> Result<Vec<Tensor<f32>>, TrainError> {
             let mut tensors = Vec::with_capacity(parameters.len() + graph.state.len());
@@ -175,6 +203,7 @@ impl Carried {
         Ok(Self {
             sides: [side()?, side()?],
             anchors,
+            learning_rate: filled(session, &[], |data| data.fill(learning_rate))?,
         })
     }
 
@@ -209,6 +238,7 @@ impl Carried {
             binding.bind_input(input, before)?;
             binding.bind_output(output, after)?;
         }
+        binding.bind_input(&graph.learning_rate, &self.learning_rate)?;
         let names = graph
             .parameters
             .iter()

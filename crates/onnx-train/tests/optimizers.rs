@@ -25,17 +25,21 @@ fn floats(value: &Value) -> Vec<f32> {
 
 fn spec(run: &Value) -> TrainingSpec {
     let number = |name: &str| run[name].as_f64().unwrap() as f32;
+    let flag = |name: &str| run[name].as_bool().unwrap();
     TrainingSpec {
         optimizer: match run["optimizer"].as_str().unwrap() {
             "sgd" => LocalOptimizer::Sgd {
                 momentum: number("momentum"),
+                nesterov: flag("nesterov"),
             },
             _ => LocalOptimizer::Adam {
                 beta1: 0.8,
                 beta2: 0.99,
                 epsilon: 1e-6,
+                decoupled: flag("decoupled"),
             },
         },
+        gradient_norm_max: number("gradient_norm_max"),
         weight_decay: number("weight_decay"),
         proximal: number("proximal"),
         local_epochs: run["steps"].as_u64().unwrap() as u32,
@@ -70,7 +74,7 @@ fn optimizers_step_as_optax_does() {
     let start = initial_parameters(&model).unwrap();
 
     let runs = file["runs"].as_array().unwrap();
-    assert_eq!(runs.len(), 5);
+    assert_eq!(runs.len(), 8);
     for run in runs {
         let trained = LocalTrainer::new(&model, &spec(run))
             .unwrap()

@@ -81,7 +81,10 @@ fn equal_inputs_give_equal_bits_and_a_trainer_keeps_nothing() {
             ..spec()
         },
         TrainingSpec {
-            optimizer: LocalOptimizer::Sgd { momentum: 0.9 },
+            optimizer: LocalOptimizer::Sgd {
+                momentum: 0.9,
+                nesterov: false,
+            },
             ..spec()
         },
         TrainingSpec {
@@ -89,6 +92,7 @@ fn equal_inputs_give_equal_bits_and_a_trainer_keeps_nothing() {
                 beta1: 0.9,
                 beta2: 0.999,
                 epsilon: 1e-8,
+                decoupled: false,
             },
             learning_rate: 0.01,
             ..spec()

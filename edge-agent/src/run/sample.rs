@@ -1,9 +1,9 @@
 //! Plans for unit tests.
 
 use fl_model::{
-    DataSpec, Epoch, Feature, FeatureSpec, Grid, GridWidth, JobId, Label, LocalOptimizer, Loss,
-    Normalization, ObjectRef, Phase, Privacy, RoundKey, RoundNumber, RoundPlan, Split,
-    TraceContext, TrainWork, TrainingSpec, Weighting, Work,
+    DataSpec, Epoch, Feature, FeatureSpec, Grid, GridWidth, JobId, Label, Loss, Normalization,
+    ObjectRef, Phase, Privacy, RoundKey, RoundNumber, RoundPlan, Split, TraceContext, TrainWork,
+    TrainingSpec, Weighting, Work,
 };
 
 /// A statistics plan over these objects.
@@ -46,13 +46,8 @@ pub(crate) fn plan(model: &[u8], parameters: &[u8]) -> RoundPlan {
 pub(crate) fn train_work(weight_max: u64) -> TrainWork {
     TrainWork {
         training: TrainingSpec {
-            loss: Loss::BinaryCrossEntropy,
-            optimizer: LocalOptimizer::Sgd { momentum: 0.0 },
-            learning_rate: 0.1,
-            weight_decay: 0.0,
-            proximal: 0.0,
-            local_epochs: 1,
             batch_size: 8,
+            ..TrainingSpec::plain(Loss::BinaryCrossEntropy, 0.1)
         },
         normalization: Normalization {
             mean: vec![0.0],

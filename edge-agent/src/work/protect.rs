@@ -112,20 +112,15 @@ fn clip(tensors: &mut [Vec<f32>], norm_max: f32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use fl_model::{Grid, GridWidth, LocalOptimizer, Loss, Normalization, TrainingSpec, Weighting};
+    use fl_model::{Grid, GridWidth, Loss, Normalization, TrainingSpec, Weighting};
 
     use super::*;
 
     fn work(clip_norm: f32) -> TrainWork {
         TrainWork {
             training: TrainingSpec {
-                loss: Loss::BinaryCrossEntropy,
-                optimizer: LocalOptimizer::Sgd { momentum: 0.0 },
-                learning_rate: 0.1,
-                weight_decay: 0.0,
-                proximal: 0.0,
-                local_epochs: 1,
                 batch_size: 1,
+                ..TrainingSpec::plain(Loss::BinaryCrossEntropy, 0.1)
             },
             normalization: Normalization {
                 mean: Vec::new(),

@@ -88,7 +88,7 @@ pub fn targets(loss: Loss, answers: &Answers) -> Result<Targets, Failure> {
 /// Training and evaluation sessions, kept as long as model and hyper-parameters stay the same.
 #[derive(Default)]
 pub struct Workshop {
-    trainer: Option<(Digest, TrainingSpec, LocalTrainer)>,
+    trainer: Option<(Digest, LocalTrainer)>,
     evaluator: Option<(Digest, Loss, Evaluator)>,
 }
 
@@ -109,14 +109,20 @@ impl Workshop {
         let examples = view.examples(rows)?;
         let digest = Digest::of(model);
         let kept = self.trainer.take();
-        let kept = kept.filter(|(of, with, _)| *of == digest && with == spec);
-        let (_, _, trainer) = match kept {
+        // A schedule gives each round another learning rate, which is no part of the session.
+        let at_its_rate = |of: &TrainingSpec| TrainingSpec {
+            learning_rate: spec.learning_rate,
+            ..*of
+        };
+        let kept = kept.filter(|(of, own)| *of == digest && at_its_rate(own.spec()) == *spec);
+        let (_, trainer) = match kept {
             Some(kept) => self.trainer.insert(kept),
             None => {
                 let trainer = LocalTrainer::new(model, spec)?;
-                self.trainer.insert((digest, *spec, trainer))
+                self.trainer.insert((digest, trainer))
             }
         };
+        trainer.set_learning_rate(spec.learning_rate)?;
         Ok(trainer.run(parameters, &examples, seed)?)
     }
 

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use fl_model::{
     DataSpec, Digest, Epoch, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth, JobId, Label,
-    LocalOptimizer, Loss, MemberId, Normalization, ObjectRef, PartialSum, Phase, Privacy,
-    ROOT_NAME, Reason, RegionAbsence, RegionId, Role, RosterEntry, RoundKey, RoundNumber,
-    RoundOutcome, RoundPlan, Split, TraceContext, TrainWork, TrainingSpec, Weighting, Work,
+    Loss, MemberId, Normalization, ObjectRef, PartialSum, Phase, Privacy, ROOT_NAME, Reason,
+    RegionAbsence, RegionId, Role, RosterEntry, RoundKey, RoundNumber, RoundOutcome, RoundPlan,
+    Split, TraceContext, TrainWork, TrainingSpec, Weighting, Work,
 };
 use fl_runtime::nats::{Nats, Stream, StreamLimits};
 use fl_runtime::testing::{JETSTREAM, NatsProcess, until};
@@ -297,13 +297,8 @@ fn work(phase: Phase) -> Work {
         }),
         Phase::Train => Work::Train(Box::new(TrainWork {
             training: TrainingSpec {
-                loss,
-                optimizer: LocalOptimizer::Sgd { momentum: 0.0 },
-                learning_rate: 0.1,
-                weight_decay: 0.0,
-                proximal: 0.0,
-                local_epochs: 1,
                 batch_size: 8,
+                ..TrainingSpec::plain(loss, 0.1)
             },
             normalization,
             grid: Grid::for_clip_norm(GridWidth::W32, 10.0, 1),

@@ -1,7 +1,7 @@
 use super::*;
 use fl_model::{
-    DataSpec, Epoch, FeatureSpec, JobId, Label, LocalOptimizer, Loss, Normalization, ObjectRef,
-    Privacy, RoundKey, RoundNumber, Split, TraceContext, TrainWork, TrainingSpec, Weighting,
+    DataSpec, Epoch, FeatureSpec, JobId, Label, Loss, Normalization, ObjectRef, Privacy, RoundKey,
+    RoundNumber, Split, TraceContext, TrainWork, TrainingSpec, Weighting,
 };
 use proptest::prelude::*;
 
@@ -10,13 +10,8 @@ const WEIGHT_MAX: u64 = 1000;
 
 fn plan(width: GridWidth) -> RoundPlan {
     let training = TrainingSpec {
-        loss: Loss::BinaryCrossEntropy,
-        optimizer: LocalOptimizer::Sgd { momentum: 0.0 },
-        learning_rate: 0.1,
-        weight_decay: 0.0,
-        proximal: 0.0,
-        local_epochs: 1,
         batch_size: 8,
+        ..TrainingSpec::plain(Loss::BinaryCrossEntropy, 0.1)
     };
     let work = TrainWork {
         training,

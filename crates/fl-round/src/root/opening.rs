@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fl_model::{
     Epoch, EvaluateWork, JobEnd, JobId, LogEntry, Normalization, ObjectRef, Phase, Privacy,
-    RegionId, RoundKey, RoundNumber, RoundPlan, TraceContext, TrainWork, Work,
+    RegionId, RoundKey, RoundNumber, RoundPlan, TraceContext, TrainWork, TrainingSpec, Work,
 };
 
 use super::{Current, Fog, RootEffect, RootRound};
@@ -226,8 +226,12 @@ impl RootRound {
 
     fn train(&self, normalization: Normalization) -> Work {
         let spec = &self.spec;
+        let share = spec.schedule.share(self.merged_rounds, spec.rounds);
         Work::Train(Box::new(TrainWork {
-            training: spec.training,
+            training: TrainingSpec {
+                learning_rate: spec.training.learning_rate * share,
+                ..spec.training
+            },
             normalization,
             grid: self.grid.clone(),
             clip_norm: spec.clip_norm,

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use fl_aggregate::ExactSum;
 use fl_model::{
     Admission, Contribution, ContributionKey, DataSpec, DeviceId, Digest, Epoch,
-    EvaluationCounters, FeatureSpec, Grid, GridWidth, JobId, JobSpec, Label, LocalOptimizer, Loss,
-    Normalization, ObjectRef, Outcome, PartialSum, Payload, Phase, Privacy, ProtectedUpdate,
-    RegionId, RoundKey, RoundNumber, RoundPlan, ServerOptimizer, Split, TraceContext, TrainMetrics,
+    EvaluationCounters, FeatureSpec, Grid, GridWidth, JobId, JobSpec, Label, Loss, Normalization,
+    ObjectRef, Outcome, PartialSum, Payload, Phase, Privacy, ProtectedUpdate, RegionId, RoundKey,
+    RoundNumber, RoundPlan, Schedule, ServerOptimizer, Split, TraceContext, TrainMetrics,
     TrainWork, TrainingSpec, Weighting, Work,
 };
 use fl_round::Answer;
@@ -62,14 +62,10 @@ pub(crate) fn spec() -> JobSpec {
         deadline_ms: DEADLINE_MS,
         seed: 1,
         randomize: false,
+        schedule: Schedule::default(),
         training: TrainingSpec {
-            loss: Loss::MeanSquaredError,
-            optimizer: LocalOptimizer::Sgd { momentum: 0.0 },
-            learning_rate: 0.1,
-            weight_decay: 0.0,
-            proximal: 0.0,
-            local_epochs: 1,
             batch_size: 1,
+            ..TrainingSpec::plain(Loss::MeanSquaredError, 0.1)
         },
         data: DataSpec {
             inputs: FeatureSpec {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fl_model::{Absence, LogEntry, ObjectRef, Reason, RegionSummary};
+use fl_model::{Absence, JobSpec, ObjectRef, Reason, RegionSummary};
 use fl_round::{Millis, RootEvent, RootStage};
 
 use crate::common::{device, digest, object, region, spec};
@@ -76,7 +76,7 @@ fn who_comes_back_ends_the_pause() {
 #[test]
 fn the_bound_on_contributions_is_shared_among_the_regions() {
     let check = |devices: &[u32], expected: u32| {
-        let mut cloud = Cloud::reading(&[submitted()]);
+        let mut cloud = Cloud::reading(&[submitted(spec())]);
         let names = (0..).map(|number| region(&format!("r{number}")));
         let regions = names.zip(devices.iter().copied());
         cloud.handle(RootEvent::Regions(regions.collect()), 0);
@@ -100,7 +100,7 @@ fn the_bound_on_contributions_is_shared_among_the_regions() {
 
 #[test]
 fn a_dead_region_keeps_no_share_of_the_bound() {
-    let mut cloud = Cloud::reading(&[submitted()]);
+    let mut cloud = Cloud::reading(&[submitted(spec())]);
     let devices = BTreeMap::from([(region("r"), 4), (region("s"), 4)]);
     cloud.handle(RootEvent::Regions(devices), 0);
     cloud.handle(RootEvent::Started, 0);
@@ -141,17 +141,11 @@ fn what_nobody_needs_any_more_is_let_go() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    let mut spec = spec();
-    spec.rounds = 3;
-    let mut log = vec![submitted()];
-    if let LogEntry::Submitted { spec: of, .. } = &mut log[0] {
-        **of = spec;
-    }
-    let mut cloud = Cloud::reading(&log);
-    cloud.handle(regions(), 0);
-    cloud.handle(RootEvent::Started, 0);
-    cloud.beat("r", 2, 0);
-    cloud.beat("s", 2, 0);
+    let spec = JobSpec {
+        rounds: 3,
+        ..spec()
+    };
+    let mut cloud = Cloud::of(spec).with_everybody();
     let check = |cloud: &mut Cloud, needed: &str, retired: &str| {
         assert_eq!(names(cloud.root.objects().collect()), needed);
         assert_eq!(names(cloud.root.take_retired()), retired);

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fl_model::{
-    Epoch, EvaluationCounters, Grid, JobEnd, JobFailure, LogEntry, PartialSum, Phase, PhaseResult,
-    Reason, RegionId, RoundOutcome, RoundPlan, TraceContext,
+    Decay, Epoch, EvaluationCounters, Grid, JobEnd, JobFailure, JobSpec, LogEntry, PartialSum,
+    Phase, PhaseResult, Reason, RegionId, RoundOutcome, RoundPlan, Schedule, TraceContext, Work,
 };
 use fl_round::{Millis, ReplayError, RootEffect, RootEvent, RootLimits, RootRound, RootStage};
 
@@ -21,9 +21,9 @@ pub(crate) const LIMITS: RootLimits = RootLimits {
     retry_max_ms: 1_000,
 };
 
-pub(crate) fn submitted() -> LogEntry {
+pub(crate) fn submitted(spec: JobSpec) -> LogEntry {
     LogEntry::Submitted {
-        spec: Box::new(spec()),
+        spec: Box::new(spec),
         model: object("model"),
         parameters: object("parameters"),
         tensors: TENSORS.iter().map(|&n| n as u64).collect(),
@@ -48,7 +48,12 @@ impl Cloud {
 
     /// Started at 0 with regions `r` and `s` of two devices each, none heard yet.
     pub(crate) fn new() -> Self {
-        let mut cloud = Self::reading(&[submitted()]);
+        Self::of(spec())
+    }
+
+    /// The same, of another job.
+    pub(crate) fn of(spec: JobSpec) -> Self {
+        let mut cloud = Self::reading(&[submitted(spec)]);
         cloud.handle(regions(), 0);
         assert_eq!(
             cloud.handle(RootEvent::Started, 0),
@@ -59,11 +64,15 @@ impl Cloud {
 
     /// With round 0 open since 0 and everybody there.
     pub(crate) fn open() -> Self {
-        let mut cloud = Self::new();
-        cloud.beat("r", 2, 0);
-        cloud.beat("s", 2, 0);
-        assert_eq!(cloud.root.stage(), RootStage::Open);
-        cloud
+        Self::new().with_everybody()
+    }
+
+    /// With round 0 open since 0 and everybody there.
+    pub(crate) fn with_everybody(mut self) -> Self {
+        self.beat("r", 2, 0);
+        self.beat("s", 2, 0);
+        assert_eq!(self.root.stage(), RootStage::Open);
+        self
     }
 
     pub(crate) fn beat(&mut self, from: &str, online: u32, now: Millis) -> String {
@@ -214,6 +223,29 @@ fn a_job_goes_through_its_phases() {
     let phases = &cloud.root.record().phases;
     assert_eq!(phases.len(), 2);
     assert!(phases.iter().all(|phase| phase.contributors() == 3));
+}
+
+#[test]
+fn the_learning_rate_follows_the_schedule_over_merged_rounds() {
+    let schedule = Schedule {
+        warmup_rounds: 1,
+        decay: Decay::Constant,
+    };
+    let mut cloud = Cloud::of(JobSpec { schedule, ..spec() }).with_everybody();
+    cloud.pass(1);
+    let rate = |cloud: &Cloud| match cloud.plan().work {
+        Work::Train(work) => work.training.learning_rate,
+        work => panic!("{work:?}"),
+    };
+    assert_eq!(rate(&cloud), 0.05);
+    // A round without its quorum is no step of the schedule.
+    cloud.report("r", "", 2);
+    cloud.report("s", "a", 2);
+    cloud.handle(RootEvent::Timeout, 2 + LIMITS.retry_ms);
+    assert_eq!((cloud.plan().key, rate(&cloud)), (key("2/train"), 0.05));
+    cloud.pass(1_000);
+    cloud.pass(1_001);
+    assert_eq!((cloud.plan().key, rate(&cloud)), (key("3/train"), 0.1));
 }
 
 #[test]
@@ -371,7 +403,7 @@ fn a_stop_settles_what_it_cuts_off() {
 
 #[test]
 fn a_job_leads_above_the_jobs_before_it() {
-    let mut cloud = Cloud::reading(&[submitted()]);
+    let mut cloud = Cloud::reading(&[submitted(spec())]);
     cloud.root.outrank(Epoch(7));
     cloud.root.outrank(Epoch(3));
     assert!(cloud.handle(RootEvent::Started, 0).starts_with("log led 8"));
@@ -384,7 +416,7 @@ fn a_log_begins_with_its_submission() {
         epoch: Epoch(1),
         at_us: 0,
     };
-    for log in [vec![], vec![led.clone()], vec![led, submitted()]] {
+    for log in [vec![], vec![led.clone()], vec![led, submitted(spec())]] {
         let refused = RootRound::replay(LIMITS, &log).map(|_| ());
         assert_eq!(refused, Err(ReplayError::NoSubmission));
     }

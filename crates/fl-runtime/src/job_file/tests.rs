@@ -1,5 +1,5 @@
 use super::*;
-use fl_model::Split;
+use fl_model::{Decay, LocalOptimizer, Schedule, Split};
 
 const GOOD: &str = r#"
 job = "air"
@@ -39,10 +39,8 @@ fn a_job_file_says_what_to_do() {
             test: (1440, None)
         }
     );
-    assert_eq!(
-        spec.training.optimizer,
-        LocalOptimizer::Sgd { momentum: 0.0 }
-    );
+    assert_eq!(spec.training.optimizer, LocalOptimizer::SGD);
+    assert_eq!(spec.schedule, Schedule::default());
     assert_eq!(spec.server, ServerOptimizer::FedAvg { learning_rate: 1.0 });
 }
 
@@ -64,6 +62,50 @@ fn the_sample_names_every_key_and_its_default() {
 }
 
 #[test]
+fn optimizers_and_schedules_are_read_with_their_settings() {
+    let read = |keys: &str| {
+        let with = GOOD.replacen(
+            "learning_rate = 0.05",
+            &format!("learning_rate = 0.05\n{keys}"),
+            1,
+        );
+        parse(&with, "job.toml").unwrap()
+    };
+    let nesterov = read("momentum = 0.9\nnesterov = true\ngradient_norm_max = 2");
+    let expected = LocalOptimizer::Sgd {
+        momentum: 0.9,
+        nesterov: true,
+    };
+    assert_eq!(nesterov.training.optimizer, expected);
+    assert_eq!(nesterov.training.gradient_norm_max, 2.0);
+    let adamw = read("optimizer = \"adamw\"\nbeta2 = 0.99");
+    let expected = LocalOptimizer::Adam {
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        decoupled: true,
+    };
+    assert_eq!(adamw.training.optimizer, expected);
+    let check = |keys: &str, warmup_rounds: u32, decay: Decay| {
+        let expected = Schedule {
+            warmup_rounds,
+            decay,
+        };
+        assert_eq!(read(keys).schedule, expected, "{keys}");
+    };
+    let step = |every, factor| Decay::Step { every, factor };
+    check("schedule = \"step\"", 0, step(10, 0.5));
+    let keys = "schedule = \"step\"\ndecay_every = 3\ndecay_factor = 0.1\nwarmup_rounds = 2";
+    check(keys, 2, step(3, 0.1));
+    check("schedule = \"linear\"", 0, Decay::Linear { end: 0.0 });
+    check(
+        "schedule = \"cosine\"\ndecay_end = 0.1",
+        0,
+        Decay::Cosine { end: 0.1 },
+    );
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let check = |from: &str, to: &str, expected: &str| {
         let text = GOOD.replacen(from, to, 1);
@@ -77,6 +119,21 @@ fn what_is_wrong_is_named() {
     check("job = \"air\"", "job = \"a/b\"", "job.toml: job: ");
     check("job = \"air\"", "job = \"a/b\"", "a/b");
     check("binary_cross", "binary-cross", "training.loss");
+    let rate = "learning_rate = 0.05";
+    let with = |key: &str| format!("{rate}\n{key}");
+    check(
+        rate,
+        &with("nesterov = true"),
+        "training.nesterov goes with training.momentum",
+    );
+    let never = with("schedule = \"step\"\ndecay_every = 0");
+    check(rate, &never, "training.decay_every");
+    check(rate, &with("schedule = \"sine\""), "training.schedule");
+    check(
+        rate,
+        &with("gradient_norm_max = -1"),
+        "training.gradient_norm_max",
+    );
     check("deadline_s = 20", "deadline_s = 0", "from 0.001");
     check("deadline_s = 20", "deadline_s = 5e6", "to 4294967");
     check("0.05", "-0.05", "training.learning_rate");

@@ -1,9 +1,10 @@
 //! Plans, jobs and what they are made of.
 
 use fl_model::{
-    AdaptiveRule, DataSpec, Epoch, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth, JobId,
-    JobSpec, Label, LocalOptimizer, Loss, Normalization, ObjectRef, Privacy, RoundKey, RoundPlan,
-    ServerOptimizer, Split, TraceContext, TrainWork, TrainingSpec, Weighting, Work,
+    AdaptiveRule, DataSpec, Decay, Epoch, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth,
+    JobId, JobSpec, Label, LocalOptimizer, Loss, Normalization, ObjectRef, Privacy, RoundKey,
+    RoundPlan, Schedule, ServerOptimizer, Split, TraceContext, TrainWork, TrainingSpec, Weighting,
+    Work,
 };
 
 use super::same_length;
@@ -104,8 +105,24 @@ mirror_enum! {
 
 mirror_enum! {
     LocalOptimizer, "local optimiser", LocalOptimizerMirror {
-        Sgd { momentum: f32 },
-        Adam { beta1: f32, beta2: f32, epsilon: f32 },
+        Sgd { momentum: f32, nesterov: bool },
+        Adam { beta1: f32, beta2: f32, epsilon: f32, decoupled: bool },
+    }
+}
+
+mirror_enum! {
+    Decay, "decay of the learning rate", DecayMirror {
+        Constant,
+        Step { every: u32, factor: f32 },
+        Linear { end: f32 },
+        Cosine { end: f32 },
+    }
+}
+
+mirror_struct! {
+    Schedule, "schedule of the learning rate", ScheduleMirror {
+        warmup_rounds: u32,
+        decay: Decay,
     }
 }
 
@@ -114,6 +131,7 @@ mirror_struct! {
         loss: Loss,
         optimizer: LocalOptimizer,
         learning_rate: f32,
+        gradient_norm_max: f32,
         weight_decay: f32,
         proximal: f32,
         local_epochs: u32,
@@ -211,6 +229,7 @@ mirror_struct! {
         seed: u64,
         randomize: bool,
         training: TrainingSpec,
+        schedule: Schedule,
         data: DataSpec,
         grid: GridWidth,
         clip_norm: f32,

@@ -23,13 +23,14 @@ fn digest(bytes: &[u8]) {
     };
     for loss in LOSSES {
         let spec = TrainingSpec {
-            loss,
-            optimizer: LocalOptimizer::Sgd { momentum: 0.9 },
-            learning_rate: 0.1,
+            optimizer: LocalOptimizer::Sgd {
+                momentum: 0.9,
+                nesterov: true,
+            },
+            gradient_norm_max: 1.0,
             weight_decay: 0.1,
             proximal: 0.1,
-            local_epochs: 1,
-            batch_size: 4,
+            ..TrainingSpec::plain(loss, 0.1)
         };
         let _ = EvalGraph::new(&model, loss);
         let _ =

@@ -1,7 +1,7 @@
 //! What several test files need.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use fl_model::{LocalOptimizer, Loss, TrainingSpec};
+use fl_model::{Loss, TrainingSpec};
 use onnx_train::{Examples, Matrix, Targets};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -17,15 +17,7 @@ pub(crate) fn runtime() {
 
 /// Plain stochastic gradient descent.
 pub(crate) fn sgd(loss: Loss, learning_rate: f32) -> TrainingSpec {
-    TrainingSpec {
-        loss,
-        optimizer: LocalOptimizer::Sgd { momentum: 0.0 },
-        learning_rate,
-        weight_decay: 0.0,
-        proximal: 0.0,
-        local_epochs: 1,
-        batch_size: 32,
-    }
+    TrainingSpec::plain(loss, learning_rate)
 }
 
 /// Uniform numbers in ±1.

@@ -1,12 +1,12 @@
 //! Plans, contributions, sums and log entries with fixed contents.
 
 use fl_model::{
-    Absence, AdaptiveRule, Contribution, DataSpec, DeviceId, Digest, Epoch, EvaluateWork,
+    Absence, AdaptiveRule, Contribution, DataSpec, Decay, DeviceId, Digest, Epoch, EvaluateWork,
     EvaluationCounters, Feature, FeatureSpec, FeatureStatistics, Grid, GridWidth, JobEnd,
     JobFailure, JobSpec, Label, LocalOptimizer, LogEntry, Loss, Normalization, ObjectRef,
     PartialSum, Payload, Phase, PhaseResult, Privacy, ProtectedUpdate, Reason, RegionAbsence,
-    RegionSummary, RoundOutcome, RoundPlan, ServerOptimizer, Split, Sum, TrainMetrics, TrainWork,
-    TrainingSpec, UpdateSum, Weighting, Work,
+    RegionSummary, RoundOutcome, RoundPlan, Schedule, ServerOptimizer, Split, Sum, TrainMetrics,
+    TrainWork, TrainingSpec, UpdateSum, Weighting, Work,
 };
 
 use super::*;
@@ -49,8 +49,12 @@ pub(super) fn data() -> DataSpec {
 pub(super) fn training() -> TrainingSpec {
     TrainingSpec {
         loss: Loss::BinaryCrossEntropy,
-        optimizer: LocalOptimizer::Sgd { momentum: 0.9 },
+        optimizer: LocalOptimizer::Sgd {
+            momentum: 0.9,
+            nesterov: true,
+        },
         learning_rate: 0.05,
+        gradient_norm_max: 5.0,
         weight_decay: 1e-5,
         proximal: 0.0,
         local_epochs: 2,
@@ -191,11 +195,16 @@ pub(super) fn job_spec() -> JobSpec {
         deadline_ms: 20_000,
         seed: 42,
         randomize: true,
+        schedule: Schedule {
+            warmup_rounds: 3,
+            decay: Decay::Cosine { end: 0.1 },
+        },
         training: TrainingSpec {
             optimizer: LocalOptimizer::Adam {
                 beta1: 0.9,
                 beta2: 0.999,
                 epsilon: 1e-8,
+                decoupled: true,
             },
             ..training()
         },

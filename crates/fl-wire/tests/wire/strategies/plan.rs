@@ -1,9 +1,9 @@
 //! Arbitrary plans and jobs.
 
 use fl_model::{
-    AdaptiveRule, DataSpec, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth, JobSpec, Label,
-    LocalOptimizer, Loss, Normalization, Phase, Privacy, RoundKey, RoundPlan, ServerOptimizer,
-    Split, TrainWork, TrainingSpec, Weighting, Work,
+    AdaptiveRule, DataSpec, Decay, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth, JobSpec,
+    Label, LocalOptimizer, Loss, Normalization, Phase, Privacy, RoundKey, RoundPlan, Schedule,
+    ServerOptimizer, Split, TrainWork, TrainingSpec, Weighting, Work,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -70,23 +70,42 @@ pub(super) fn loss() -> impl Strategy<Value = Loss> {
 
 pub(super) fn local_optimizer() -> impl Strategy<Value = LocalOptimizer> {
     prop_oneof![
-        finite().prop_map(|momentum| LocalOptimizer::Sgd { momentum }),
-        (finite(), finite(), finite()).prop_map(|(beta1, beta2, epsilon)| LocalOptimizer::Adam {
-            beta1,
-            beta2,
-            epsilon,
-        }),
+        (finite(), any::<bool>())
+            .prop_map(|(momentum, nesterov)| LocalOptimizer::Sgd { momentum, nesterov }),
+        (finite(), finite(), finite(), any::<bool>()).prop_map(
+            |(beta1, beta2, epsilon, decoupled)| LocalOptimizer::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                decoupled,
+            }
+        ),
     ]
 }
 
+pub(super) fn schedule() -> impl Strategy<Value = Schedule> {
+    let decay = prop_oneof![
+        Just(Decay::Constant),
+        (any::<u32>(), finite()).prop_map(|(every, factor)| Decay::Step { every, factor }),
+        finite().prop_map(|end| Decay::Linear { end }),
+        finite().prop_map(|end| Decay::Cosine { end }),
+    ];
+    (any::<u32>(), decay).prop_map(|(warmup_rounds, decay)| Schedule {
+        warmup_rounds,
+        decay,
+    })
+}
+
 pub(super) fn training() -> impl Strategy<Value = TrainingSpec> {
-    let rates = (finite(), finite(), finite());
+    let rates = (finite(), finite(), finite(), finite());
     (loss(), local_optimizer(), rates, any::<(u32, u32)>()).prop_map(
-        |(loss, optimizer, (learning_rate, weight_decay, proximal), (local_epochs, batch_size))| {
+        |(loss, optimizer, rates, (local_epochs, batch_size))| {
+            let (learning_rate, gradient_norm_max, weight_decay, proximal) = rates;
             TrainingSpec {
                 loss,
                 optimizer,
                 learning_rate,
+                gradient_norm_max,
                 weight_decay,
                 proximal,
                 local_epochs,
@@ -214,10 +233,15 @@ pub(super) fn server() -> impl Strategy<Value = ServerOptimizer> {
 }
 
 pub(super) fn job_spec() -> impl Strategy<Value = JobSpec> {
-    let of = (job(), TEXT, training(), data(), server());
+    let of = (job(), TEXT, (training(), schedule()), data(), server());
     let choices = (width(), weighting(), finite(), any::<bool>());
     (of, choices, any::<[u32; 4]>(), any::<[u64; 2]>()).prop_map(
-        |((job, model, training, data, server), (grid, weighting, clip_norm, randomize), a, b)| {
+        |(
+            (job, model, (training, schedule), data, server),
+            (grid, weighting, clip_norm, randomize),
+            a,
+            b,
+        )| {
             JobSpec {
                 job,
                 model,
@@ -227,6 +251,7 @@ pub(super) fn job_spec() -> impl Strategy<Value = JobSpec> {
                 seed: b[0],
                 randomize,
                 training,
+                schedule,
                 data,
                 grid,
                 clip_norm,
