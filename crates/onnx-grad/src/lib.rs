@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! bytes ──parse──▶ ForwardModel ──▶ Differentiated ──▶ TrainingGraph   one optimiser step
-//!                       │                  └─────────▶ EvalGraph       outputs and loss per example
+//!                       │                  ├─────────▶ GradientGraph   loss and gradients
+//!                       ├────────────────────────────▶ EvalGraph       outputs and loss per example
 //!                       └── parameters, FeatureSpec ─▶ InferenceModel  raw columns in, the user's outputs out
 //! ```
 //!
@@ -29,6 +30,7 @@ mod error;
 mod evaluation;
 pub mod features;
 mod forward;
+mod gradient;
 mod graph;
 mod inference;
 mod limits;
@@ -47,6 +49,7 @@ pub use ending::{Ending, ending};
 pub use error::ModelError;
 pub use evaluation::EvalGraph;
 pub use forward::{ForwardModel, InputInfo, InputKind, Parameter, Role};
+pub use gradient::{GradientGraph, GradientSlot};
 pub use inference::InferenceModel;
 pub use limits::Limits;
 pub use ops::supported_operators;

@@ -1,21 +1,55 @@
 //! The buffers of a step: one batch, bound to a training session.
 
 use fl_model::Loss;
-use onnx_grad::{ForwardModel, InputKind, NoiseSlot, TrainingGraph};
+use onnx_grad::{ForwardModel, GradientGraph, InputKind, NoiseSlot, TrainingGraph};
 use ort::session::{IoBinding, Session};
 use ort::value::{PrimitiveTensorElementType, Tensor};
-use rand::Rng;
+use rand::{Rng, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
 use crate::error::TrainError;
 use crate::examples::{Examples, Input, Targets};
 
-/// Buffers for batches of one size, bound for steps in both directions between two sets of parameters.
+/// The generator's stream for random numbers of a step; 0 orders the examples.
+const NOISE_STREAM: u64 = 1;
+
+/// The inputs of a graph that differ from batch to batch, and the loss that it gives.
+pub(crate) struct Feed<'a> {
+    inputs: &'a [String],
+    target: &'a str,
+    noise: &'a [NoiseSlot],
+    loss_sum: &'a str,
+}
+
+impl<'a> From<&'a TrainingGraph> for Feed<'a> {
+    fn from(graph: &'a TrainingGraph) -> Self {
+        Self {
+            inputs: &graph.inputs,
+            target: &graph.target,
+            noise: &graph.noise,
+            loss_sum: &graph.loss_sum,
+        }
+    }
+}
+
+impl<'a> From<&'a GradientGraph> for Feed<'a> {
+    fn from(graph: &'a GradientGraph) -> Self {
+        Self {
+            inputs: &graph.inputs,
+            target: &graph.target,
+            noise: &graph.noise,
+            loss_sum: &graph.loss_sum,
+        }
+    }
+}
+
+/// Buffers for batches of one size, and the bindings of a session to them.
 pub(crate) struct Batch {
     inputs: Vec<Buffer>,
     target: Buffer,
     noise: Vec<(Tensor<f32>, f32)>,
     loss_sum: Tensor<f32>,
-    bindings: [IoBinding; 2],
+    bindings: Vec<IoBinding>,
 }
 
 enum Buffer {
@@ -24,17 +58,18 @@ enum Buffer {
 }
 
 impl Batch {
-    /// Buffers for so many rows; `carry` binds what goes from one step to the next, for a step from
-    /// either set.
+    /// Buffers for so many rows, and so many bindings to them; `carry` binds what else the graph takes and
+    /// gives, by the number of the binding.
     ///
     /// # Errors
     /// The runtime's.
     pub(crate) fn new(
         session: &Session,
         model: &ForwardModel,
-        graph: &TrainingGraph,
+        feed: Feed<'_>,
         loss: Loss,
         rows: usize,
+        bindings: usize,
         mut carry: impl FnMut(&mut IoBinding, usize) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
         let buffer = |kind: InputKind, dims: &[u64]| -> Result<Buffer, TrainError> {
@@ -51,26 +86,26 @@ impl Batch {
             Loss::SoftmaxCrossEntropy => buffer(InputKind::I64, &[])?,
             _ => buffer(InputKind::F32, &model.output_dims())?,
         };
-        let noise: Vec<(Tensor<f32>, f32)> = graph
+        let noise: Vec<(Tensor<f32>, f32)> = feed
             .noise
             .iter()
-            .map(|slot| Ok((noise(session, slot, rows)?, slot.keep)))
+            .map(|slot| Ok((noise_buffer(session, slot, rows)?, slot.keep)))
             .collect::<Result<_, TrainError>>()?;
         let mut loss_sum = Tensor::new(session.allocator(), Vec::<i64>::new())?;
-        let mut bind = |from: usize| -> Result<IoBinding, TrainError> {
+        let mut bind = |index: usize| {
             let mut binding = session.create_binding()?;
-            for (name, buffer) in graph.inputs.iter().zip(&inputs) {
+            for (name, buffer) in feed.inputs.iter().zip(&inputs) {
                 bind_input(&mut binding, name, buffer)?;
             }
-            bind_input(&mut binding, &graph.target, &target)?;
-            for (slot, (tensor, _)) in graph.noise.iter().zip(&noise) {
+            bind_input(&mut binding, feed.target, &target)?;
+            for (slot, (tensor, _)) in feed.noise.iter().zip(&noise) {
                 binding.bind_input(&slot.input, tensor)?;
             }
-            binding.bind_output(&graph.loss_sum, &mut loss_sum)?;
-            carry(&mut binding, from)?;
-            Ok(binding)
+            binding.bind_output(feed.loss_sum, &mut loss_sum)?;
+            carry(&mut binding, index)?;
+            Ok::<_, TrainError>(binding)
         };
-        let bindings = [bind(0)?, bind(1)?];
+        let bindings = (0..bindings).map(&mut bind).collect::<Result<_, _>>()?;
         Ok(Self {
             inputs,
             target,
@@ -80,9 +115,9 @@ impl Batch {
         })
     }
 
-    /// The binding of a step from that set of parameters.
-    pub(crate) fn binding(&self, from: usize) -> &IoBinding {
-        &self.bindings[from]
+    /// The binding of that number.
+    pub(crate) fn binding(&self, index: usize) -> &IoBinding {
+        &self.bindings[index]
     }
 
     /// Sum of the losses of the batch's examples, after a step.
@@ -146,7 +181,11 @@ fn tensor<T: PrimitiveTensorElementType + std::fmt::Debug>(
     Ok(Tensor::new(session.allocator(), shape)?)
 }
 
-fn noise(session: &Session, slot: &NoiseSlot, rows: usize) -> Result<Tensor<f32>, TrainError> {
+fn noise_buffer(
+    session: &Session,
+    slot: &NoiseSlot,
+    rows: usize,
+) -> Result<Tensor<f32>, TrainError> {
     let mut shape: Vec<i64> = slot.dims.iter().map(|size| *size as i64).collect();
     if let Some(axis) = slot.batch_axis {
         shape[axis] *= rows as i64;
@@ -160,4 +199,24 @@ fn gather<T: Copy>(buffer: &mut [T], all: &[T], chosen: &[u32]) {
     for (to, &row) in buffer.chunks_exact_mut(width).zip(chosen) {
         to.copy_from_slice(&all[row as usize * width..][..width]);
     }
+}
+
+/// A tensor that the runtime owns.
+pub(crate) fn filled(
+    session: &Session,
+    shape: &[u64],
+    fill: impl FnOnce(&mut [f32]),
+) -> Result<Tensor<f32>, TrainError> {
+    let dims: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
+    let mut tensor = Tensor::new(session.allocator(), dims)?;
+    fill(tensor.extract_tensor_mut().1);
+    Ok(tensor)
+}
+
+/// The generator of the random numbers of steps; apart from that of the order of examples, which so is the
+/// same with and without them.
+pub(crate) fn noise(seed: [u8; 32]) -> ChaCha8Rng {
+    let mut noise = ChaCha8Rng::from_seed(seed);
+    noise.set_stream(NOISE_STREAM);
+    noise
 }

@@ -8,6 +8,7 @@
 //!
 //! - [`encode`] and [`prepare`] turn raw columns into what a model takes.
 //! - [`LocalTrainer`] runs the local epochs of a round; one serves every round of a job.
+//! - [`gradients`] gives loss and gradients of one batch to who takes steps of their own.
 //! - [`Evaluator`] gives loss, predictions and a confusion matrix over held-out examples.
 //! - [`parameter_layout`] and [`export`] read a model's parameters and put trained ones back.
 
@@ -17,6 +18,7 @@ mod evaluator;
 mod examples;
 mod exported;
 mod features;
+mod gradient;
 mod model;
 mod runtime;
 mod shuffle;
@@ -28,6 +30,7 @@ pub use evaluator::{Evaluation, Evaluator, Predictions};
 pub use examples::{Examples, Input, Matrix, Targets};
 pub use exported::{ExportedModel, Score};
 pub use features::{encode, prepare};
+pub use gradient::{Gradients, gradients};
 pub use model::{
     ParameterInfo, check_model, export, export_plain, initial_parameters, parameter_layout,
 };

@@ -7,15 +7,12 @@ use ort::value::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, filled, noise};
 use crate::error::TrainError;
 use crate::examples::Examples;
 use crate::model::{check_examples, check_parameters, parse};
 use crate::runtime::session;
 use crate::shuffle::shuffle;
-
-/// The stream of the generator from which random numbers of a step are drawn; 0 orders the examples.
-const NOISE_STREAM: u64 = 1;
 
 /// Trains a model on local examples. One trainer serves every round of a job.
 pub struct LocalTrainer {
@@ -104,9 +101,7 @@ impl LocalTrainer {
         };
 
         let mut random = ChaCha8Rng::from_seed(seed);
-        // Apart from the order of the examples, which so is the same with and without.
-        let mut noise = ChaCha8Rng::from_seed(seed);
-        noise.set_stream(NOISE_STREAM);
+        let mut noise = noise(seed);
         let mut order: Vec<u32> = (0..rows as u32).collect();
         let (mut loss, mut steps) = (0.0, 0u64);
         for epoch in 1..=self.spec.local_epochs {
@@ -147,13 +142,14 @@ impl LocalTrainer {
     }
 
     fn batch(&self, carried: &mut Carried, rows: usize) -> Result<Batch, TrainError> {
-        let loss = self.spec.loss;
+        let (feed, loss) = ((&self.graph).into(), self.spec.loss);
         Batch::new(
             &self.session,
             &self.model,
-            &self.graph,
+            feed,
             loss,
             rows,
+            2,
             |binding, from| carried.bind(binding, &self.graph, from),
         )
     }
@@ -248,16 +244,4 @@ impl Carried {
         }
         Ok(())
     }
-}
-
-/// A tensor that the runtime owns.
-fn filled(
-    session: &Session,
-    shape: &[u64],
-    fill: impl FnOnce(&mut [f32]),
-) -> Result<Tensor<f32>, TrainError> {
-    let dims: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
-    let mut tensor = Tensor::new(session.allocator(), dims)?;
-    fill(tensor.extract_tensor_mut().1);
-    Ok(tensor)
 }

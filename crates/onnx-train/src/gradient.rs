@@ -1,0 +1,80 @@
+//! Loss and gradients of one batch, for who takes steps of their own.
+
+use fl_model::Loss;
+use onnx_grad::{Differentiated, GradientGraph};
+use ort::value::Tensor;
+
+use crate::batch::{Batch, filled, noise};
+use crate::error::TrainError;
+use crate::examples::Examples;
+use crate::model::{check_examples, check_parameters, parse};
+use crate::runtime::session;
+
+/// What a batch says of the parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gradients {
+    /// Mean loss of the examples.
+    pub loss: f64,
+    /// In the order of the layout, each row-major: the gradient of the mean loss, or the next value of a
+    /// running statistic.
+    pub by_parameter: Vec<Vec<f32>>,
+}
+
+/// Runs a model as in training over all examples as one batch; what is random comes from the seed.
+///
+/// # Errors
+/// Model, loss, parameters and examples do not fit each other, or the runtime is not loaded.
+pub fn gradients(
+    model: &[u8],
+    loss: Loss,
+    parameters: &[Vec<f32>],
+    examples: &Examples,
+    seed: [u8; 32],
+) -> Result<Gradients, TrainError> {
+    let model = parse(model)?;
+    check_parameters(&model, parameters)?;
+    check_examples(&model, loss, examples)?;
+    let graph = GradientGraph::new(Differentiated::new(&model, loss)?);
+    let mut session = session(&graph.bytes)?;
+    let tensors = |filling: bool| -> Result<Vec<Tensor<f32>>, TrainError> {
+        let slots = graph.parameters.iter().zip(parameters);
+        let tensor = slots.map(|(slot, values)| {
+            filled(&session, &slot.shape, |data| {
+                if filling {
+                    data.copy_from_slice(values);
+                }
+            })
+        });
+        tensor.collect()
+    };
+    let given = tensors(true)?;
+    let mut made = tensors(false)?;
+    let rows = examples.rows();
+    let mut batch = Batch::new(
+        &session,
+        &model,
+        (&graph).into(),
+        loss,
+        rows,
+        1,
+        |binding, _| {
+            let slots = graph.parameters.iter();
+            for (slot, (given, made)) in slots.zip(given.iter().zip(&mut made)) {
+                binding.bind_input(&slot.input, given)?;
+                binding.bind_output(&slot.output, made)?;
+            }
+            Ok(())
+        },
+    )?;
+    let all: Vec<u32> = (0..rows as u32).collect();
+    batch.fill(examples, &all);
+    batch.draw(&mut noise(seed));
+    session.run_binding(batch.binding(0))?;
+    Ok(Gradients {
+        loss: f64::from(batch.loss_sum()) / rows as f64,
+        by_parameter: made
+            .iter()
+            .map(|tensor| tensor.extract_tensor().1.to_vec())
+            .collect(),
+    })
+}
