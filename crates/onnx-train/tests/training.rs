@@ -234,7 +234,7 @@ fn what_does_not_fit_is_refused_and_named() {
             &rows(13, Targets::Values(vec![0.0; 2])).unwrap(),
             SEED,
         ),
-        "the model takes [14]",
+        "the model takes `input` [14] of float32",
     );
     check(
         trainer.run(
