@@ -23,6 +23,8 @@ mod model;
 mod runtime;
 mod shuffle;
 mod starting;
+#[cfg(feature = "test")]
+pub mod testing;
 mod trainer;
 
 pub use error::TrainError;
