@@ -3,6 +3,7 @@
 mod report;
 mod step;
 mod sum;
+mod train;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,15 @@ struct Arguments {
     /// Also write the rows into this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// A Python that has PyTorch, to train against.
+    #[arg(long, value_name = "PYTHON")]
+    torch: Option<PathBuf>,
+    /// Train only this network; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    network: Vec<String>,
+    /// Print the peak memory of training this network, and nothing else.
+    #[arg(long, hide = true, value_name = "NAME")]
+    peak: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,10 +39,15 @@ enum What {
     Step,
     /// Throughput of the exact sum, against the machine's memory bandwidth.
     Sum,
+    /// Time and memory of training steps of whole networks, against PyTorch where a Python has it.
+    Train,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(name) = &arguments.peak {
+        return train::print_peak(name);
+    }
     let asked = |what| arguments.what.is_empty() || arguments.what.contains(&what);
     let mut report = Report::default();
     if asked(What::Step) {
@@ -40,6 +55,9 @@ fn main() -> anyhow::Result<()> {
     }
     if asked(What::Sum) {
         sum::measure(&mut report)?;
+    }
+    if asked(What::Train) {
+        train::measure(&mut report, &arguments.network, arguments.torch.as_deref())?;
     }
     if let Some(path) = &arguments.json {
         report

@@ -20,6 +20,11 @@ pub(crate) struct Figure {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     name: String,
+    /// What is measured, of several of its kind, and what it is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
     parameters: BTreeMap<&'static str, u64>,
     figures: BTreeMap<&'static str, Figure>,
     ratios: BTreeMap<&'static str, f64>,
@@ -29,10 +34,18 @@ impl Row {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            of: None,
+            family: None,
             parameters: BTreeMap::new(),
             figures: BTreeMap::new(),
             ratios: BTreeMap::new(),
         }
+    }
+
+    pub(crate) fn named(mut self, of: &str, family: &str) -> Self {
+        self.of = Some(of.to_owned());
+        self.family = Some(family.to_owned());
+        self
     }
 
     pub(crate) fn parameter(mut self, name: &'static str, value: u64) -> Self {
@@ -72,7 +85,8 @@ impl Report {
             .ratios
             .iter()
             .map(|(name, ratio)| format!("{name} ×{ratio:.3}"));
-        let all: Vec<String> = parameters.chain(figures).chain(ratios).collect();
+        let of = row.of.iter().map(|of| format!("{of:<18}"));
+        let all: Vec<String> = of.chain(parameters).chain(figures).chain(ratios).collect();
         println!("{:<24} {}", row.name, all.join("  "));
         self.rows.push(row);
     }

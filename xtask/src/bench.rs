@@ -18,8 +18,17 @@ const WARM_UP: u64 = 2;
 /// What to measure.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArguments {
-    /// step, sum or round; all of them without.
+    /// step, sum, round or train; without, all but train, which takes minutes.
     pub what: Vec<String>,
+    /// Let pip install PyTorch into a throw-away folder (some gigabytes) and train against it.
+    #[arg(long, conflicts_with = "torch")]
+    pub with_torch: bool,
+    /// Train against the PyTorch that this Python has.
+    #[arg(long, value_name = "PYTHON")]
+    pub torch: Option<PathBuf>,
+    /// Train this network only; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub network: Vec<String>,
     /// Also write the rows into this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -27,7 +36,7 @@ pub struct BenchArguments {
 
 /// Runs the benchmarks that are asked for.
 pub fn run(root: &Path, arguments: &BenchArguments) -> Result<()> {
-    let known = ["step", "sum", "round"];
+    let known = ["step", "sum", "round", "train"];
     if let Some(what) = arguments
         .what
         .iter()
@@ -38,15 +47,21 @@ pub fn run(root: &Path, arguments: &BenchArguments) -> Result<()> {
             known.join(", ")
         );
     }
-    let asked = |what: &str| arguments.what.is_empty() || arguments.what.iter().any(|w| w == what);
+    let named = |what: &str| arguments.what.iter().any(|own| own == what);
+    let asked = |what: &str| named(what) || (arguments.what.is_empty() && what != "train");
+    let about_training =
+        arguments.with_torch || arguments.torch.is_some() || !arguments.network.is_empty();
+    if about_training && !named("train") {
+        bail!("--with-torch, --torch and --network go with `cargo xtask bench train`");
+    }
     let json = arguments.json.as_deref().map(Report::open).transpose()?;
     let mut rows = Vec::new();
-    let micro: Vec<&str> = ["step", "sum"]
+    let programs: Vec<&str> = ["step", "sum", "train"]
         .into_iter()
         .filter(|what| asked(what))
         .collect();
-    if !micro.is_empty() {
-        rows.extend(micro_benchmarks(root, &micro)?);
+    if !programs.is_empty() {
+        rows.extend(benchmarks(root, &programs, arguments)?);
     }
     if asked("round") {
         rows.push(round_overhead(root)?);
@@ -76,10 +91,19 @@ impl<'a> Report<'a> {
     }
 }
 
-fn micro_benchmarks(root: &Path, what: &[&str]) -> Result<Vec<Value>> {
+fn benchmarks(root: &Path, what: &[&str], arguments: &BenchArguments) -> Result<Vec<Value>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rows.json");
+    // Lives until everything is measured.
+    let packages = arguments
+        .with_torch
+        .then(|| install_torch(root))
+        .transpose()?;
     let mut command = workspace::guarded_cargo(root);
+    if let Some(packages) = &packages {
+        command.env("PYTHONPATH", packages.path());
+    }
+    let torch = packages.as_ref().map(|_| Path::new("python3"));
     fetch::tools(root)?.set_on(&mut command);
     command
         .args([
@@ -93,6 +117,12 @@ fn micro_benchmarks(root: &Path, what: &[&str]) -> Result<Vec<Value>> {
         .args(what)
         .arg("--json")
         .arg(&file);
+    for network in &arguments.network {
+        command.arg("--network").arg(network);
+    }
+    if let Some(python) = arguments.torch.as_deref().or(torch) {
+        command.arg("--torch").arg(python);
+    }
     if !guard::status(&mut command)
         .context("cannot run cargo")?
         .success()
@@ -104,6 +134,27 @@ fn micro_benchmarks(root: &Path, what: &[&str]) -> Result<Vec<Value>> {
         Value::Array(rows) => Ok(rows),
         _ => bail!("the benchmarks wrote no rows"),
     }
+}
+
+/// PyTorch in a folder of its own, which goes with the value. Not in the system's folder for temporary
+/// files, which may lie in memory.
+fn install_torch(root: &Path) -> Result<tempfile::TempDir> {
+    let target = root.join("target");
+    fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+    let folder = tempfile::tempdir_in(&target).context("no folder for PyTorch")?;
+    eprintln!("installing PyTorch with pip for this run ...");
+    let mut pip = guard::guarded("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--target"])
+        .arg(folder.path())
+        .args(["torch", "numpy"]);
+    let status =
+        guard::status(&mut pip).context("cannot run python3: install Python 3 with pip")?;
+    if !status.success() {
+        bail!(
+            "pip cannot install PyTorch: see its message above, or name a Python that has it by --torch"
+        );
+    }
+    Ok(folder)
 }
 
 /// Runs the demo and reads from its traces how long rounds took, and how much of that devices trained.
@@ -278,6 +329,9 @@ mod tests {
             let arguments = BenchArguments {
                 what: what.iter().map(|word| (*word).to_owned()).collect(),
                 json: json.map(PathBuf::from),
+                with_torch: false,
+                torch: None,
+                network: Vec::new(),
             };
             // No folder to build in: it must not come that far.
             let error = run(Path::new("/nonexistent"), &arguments).unwrap_err();
@@ -285,7 +339,7 @@ mod tests {
                 assert!(error.to_string().contains(part), "{error}");
             }
         };
-        check(&["stop"], None, &["\"stop\"", "step, sum, round"]);
+        check(&["stop"], None, &["\"stop\"", "step, sum, round, train"]);
         check(
             &["sum"],
             Some("/nonexistent/rows.json"),
