@@ -56,3 +56,13 @@ pub(crate) fn ints(name: &str, values: &[i64]) -> AttributeProto {
         ..AttributeProto::default()
     }
 }
+
+/// A text attribute of a node that we write.
+pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::String as i32),
+        s: Some(value.as_bytes().to_vec()),
+        ..AttributeProto::default()
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message;
 
 use crate::attributes::{int, ints};
+use crate::graph::Value;
 use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
@@ -101,11 +102,36 @@ impl GraphBuilder {
         attributes: &[AttributeProto],
         output: String,
     ) {
+        self.push(operator, inputs, attributes, vec![output]);
+    }
+
+    /// Adds a node of several outputs and gives their names.
+    pub(crate) fn node_outputs(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+        count: usize,
+    ) -> Vec<String> {
+        let outputs: Vec<String> = (0..count)
+            .map(|_| self.fresh(&format!("fl.{operator}")))
+            .collect();
+        self.push(operator, inputs, attributes, outputs.clone());
+        outputs
+    }
+
+    fn push(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+        outputs: Vec<String>,
+    ) {
         self.nodes.push(NodeProto {
-            name: Some(output.clone()),
+            name: outputs.first().cloned(),
             op_type: Some(operator.to_owned()),
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
-            output: vec![output],
+            output: outputs,
             attribute: attributes.to_vec(),
             ..NodeProto::default()
         });
@@ -186,14 +212,68 @@ impl GraphBuilder {
         self.reshape(&sum, &as_reshape(to))
     }
 
+    /// Zeros around a value, so many before and after along each axis; less than 0 takes away.
+    pub(crate) fn pad(&mut self, value: &str, before: &[i64], after: &[i64]) -> String {
+        let pads = [before, after].concat();
+        if pads.iter().all(|size| *size == 0) {
+            return value.to_owned();
+        }
+        let pads = self.integers(&pads);
+        self.node("Pad", &[value, &pads], &[])
+    }
+
+    /// The part of a value from `start` to before `end` along each of the axes.
+    pub(crate) fn slice(
+        &mut self,
+        value: &str,
+        axes: &[i64],
+        starts: &[i64],
+        ends: &[i64],
+    ) -> String {
+        let [starts, ends, axes] = [starts, ends, axes].map(|values| self.integers(values));
+        self.node("Slice", &[value, &starts, &ends, &axes], &[])
+    }
+
+    /// Zeros in the shape of a value of the model.
+    pub(crate) fn zeros_like(&mut self, value: &Value) -> String {
+        let sizes: Option<Vec<u64>> = value.shape().iter().map(|dim| dim.fixed()).collect();
+        let shape = match sizes {
+            Some(sizes) => {
+                self.integers(&sizes.iter().map(|size| *size as i64).collect::<Vec<_>>())
+            }
+            None => self.node("Shape", &[&value.name], &[]),
+        };
+        self.node("ConstantOfShape", &[&shape], &[])
+    }
+
+    /// Drops nodes and initialisers that no output needs, such as those that computed a shape which
+    /// is written as a constant.
+    fn prune(&mut self, outputs: &[(String, ValueType)]) {
+        let mut needed: BTreeSet<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
+        for at in (0..self.nodes.len()).rev() {
+            if self.nodes[at]
+                .output
+                .iter()
+                .any(|name| needed.contains(name))
+            {
+                needed.extend(self.nodes[at].input.iter().cloned());
+            }
+        }
+        self.nodes
+            .retain(|node| node.output.iter().any(|name| needed.contains(name)));
+        self.initializers
+            .retain(|tensor| needed.contains(tensor.name()));
+    }
+
     /// The finished model.
     pub(crate) fn finish(
-        self,
+        mut self,
         name: &str,
         opset: i64,
         inputs: &[(String, ValueType)],
         outputs: &[(String, ValueType)],
     ) -> Vec<u8> {
+        self.prune(outputs);
         let graph = GraphProto {
             name: Some(name.to_owned()),
             node: self.nodes,

@@ -9,7 +9,9 @@ use crate::error::ModelError;
 use crate::forward::{ForwardModel, Role, label};
 use crate::graph::{Graph, Node, Site, ValueId};
 use crate::losses::{self, LossNodes};
+use crate::proto::TensorProto;
 use crate::shape::{Dim, ValueType};
+use crate::tensor::{Data, encode_ints};
 
 /// A forward model with a loss, and a gradient for every parameter.
 pub struct Differentiated<'a> {
@@ -75,6 +77,10 @@ pub(crate) fn write_forward(
         if !node.outputs.iter().flatten().any(|id| needed[*id]) {
             continue;
         }
+        if let Some(known) = known_outputs(graph, node) {
+            builder.initializers.extend(known);
+            continue;
+        }
         let site = Site::new(graph.opset, &graph.values, node, None);
         let trained = match purpose {
             Purpose::Train => node.operator.train(&site, &mut builder),
@@ -101,6 +107,20 @@ pub(crate) fn write_forward(
             .cloned(),
     );
     Ok(builder)
+}
+
+/// The outputs of a node as tensors, where all are whole numbers that are known already: exporters
+/// compute shapes in many small nodes.
+fn known_outputs(graph: &Graph, node: &Node) -> Option<Vec<TensorProto>> {
+    let outputs = node.outputs.iter().flatten().map(|id| &graph.values[*id]);
+    let tensors = outputs.map(|value| {
+        let tensor = value.constant.as_ref()?;
+        match &tensor.data {
+            Data::I64(numbers) => Some(encode_ints(&value.name, &tensor.dims, numbers)),
+            _ => None,
+        }
+    });
+    tensors.collect()
 }
 
 fn fault(index: usize, node: &Node, reason: String) -> ModelError {

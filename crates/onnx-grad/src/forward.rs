@@ -400,7 +400,7 @@ impl Reader<'_> {
             inputs,
             outputs: Vec::new(),
         };
-        let (types, constant) = self.infer(&node).map_err(&fail)?;
+        let (types, mut constant) = self.infer(&node).map_err(&fail)?;
         if proto.output.is_empty() || proto.output.len() > types.len() {
             return Err(fail(format!(
                 "has {} outputs, {} are expected",
@@ -411,7 +411,7 @@ impl Reader<'_> {
         if proto.output.iter().all(String::is_empty) {
             return Err(ModelError::Graph("has a value without a name".to_owned()));
         }
-        for (name, value_type) in proto.output.iter().zip(types) {
+        for (index, (name, value_type)) in proto.output.iter().zip(types).enumerate() {
             self.check_size(&value_type.shape).map_err(&fail)?;
             // `check_size` has seen that the product does not overflow.
             self.activation_elements += elements_per_example(&value_type.shape).unwrap_or(0);
@@ -426,7 +426,8 @@ impl Reader<'_> {
                 name => Some(self.define(Value {
                     name: name.to_owned(),
                     value_type,
-                    constant: constant.clone(),
+                    // What an operator knows is its first output.
+                    constant: constant.take().filter(|_| index == 0),
                 })?),
             });
         }

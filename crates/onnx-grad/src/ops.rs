@@ -6,10 +6,19 @@
 
 mod add;
 mod cast;
+mod cast_like;
+mod concat;
 mod constant;
+mod constant_of_shape;
+mod depth_to_space;
 mod div;
 mod erf;
+mod expand;
+mod eye_like;
 mod flatten;
+mod gather;
+mod gather_elements;
+mod gather_nd;
 mod gelu;
 mod gemm;
 mod identity;
@@ -17,14 +26,34 @@ mod leaky_relu;
 mod log_softmax;
 mod matmul;
 mod mul;
+mod one_hot;
+mod pad;
+mod range;
 mod relu;
 mod reshape;
+mod scatter_elements;
+mod scatter_nd;
+mod shape;
 mod shared;
+mod shared_axes;
+mod shared_blocks;
+mod shared_elements;
+mod shared_index;
+mod shared_scatter;
 mod sigmoid;
+mod size;
+mod slice;
 mod softmax;
+mod space_to_depth;
+mod split;
+mod squeeze;
 mod sub;
 mod tanh;
+mod tile;
+mod topk;
 mod transpose;
+mod trilu;
+mod unsqueeze;
 
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
@@ -104,10 +133,19 @@ pub(crate) trait Operator: Sync {
 static OPERATORS: &[&dyn Operator] = &[
     &add::Add,
     &cast::Cast,
+    &cast_like::CastLike,
+    &concat::Concat,
     &constant::Constant,
+    &constant_of_shape::ConstantOfShape,
+    &depth_to_space::DepthToSpace,
     &div::Div,
     &erf::Erf,
+    &expand::Expand,
+    &eye_like::EyeLike,
     &flatten::Flatten,
+    &gather::Gather,
+    &gather_elements::GatherElements,
+    &gather_nd::GatherND,
     &gelu::Gelu,
     &gemm::Gemm,
     &identity::Identity,
@@ -115,13 +153,28 @@ static OPERATORS: &[&dyn Operator] = &[
     &log_softmax::LogSoftmax,
     &matmul::MatMul,
     &mul::Mul,
+    &one_hot::OneHot,
+    &pad::Pad,
+    &range::Range,
     &relu::Relu,
     &reshape::Reshape,
+    &scatter_elements::ScatterElements,
+    &scatter_nd::ScatterND,
+    &shape::Shape,
     &sigmoid::Sigmoid,
+    &size::Size,
+    &slice::Slice,
     &softmax::Softmax,
+    &space_to_depth::SpaceToDepth,
+    &split::Split,
+    &squeeze::Squeeze,
     &sub::Sub,
     &tanh::Tanh,
+    &tile::Tile,
+    &topk::TopK,
     &transpose::Transpose,
+    &trilu::Trilu,
+    &unsqueeze::Unsqueeze,
 ];
 
 /// The rules for an operator of that name, if the operator set has it.

@@ -55,6 +55,14 @@ impl Tensor {
         }
     }
 
+    /// Its elements, where they are float32.
+    pub(crate) fn floats(&self) -> Option<&[f32]> {
+        match &self.data {
+            Data::F32(values) => Some(values),
+            _ => None,
+        }
+    }
+
     /// Its type.
     pub(crate) fn value_type(&self) -> ValueType {
         let shape: Shape = self.dims.iter().map(|size| Dim::Fixed(*size)).collect();
@@ -182,9 +190,14 @@ pub(crate) fn encode_f32(name: &str, dims: &[u64], values: &[f32]) -> TensorProt
 
 /// A one-dimensional integer tensor for a graph that we write.
 pub(crate) fn encode_i64(name: &str, values: &[i64]) -> TensorProto {
+    encode_ints(name, &[values.len() as u64], values)
+}
+
+/// An integer tensor for a graph that we write.
+pub(crate) fn encode_ints(name: &str, dims: &[u64], values: &[i64]) -> TensorProto {
     TensorProto {
         name: Some(name.to_owned()),
-        dims: vec![values.len() as i64],
+        dims: dims.iter().map(|size| *size as i64).collect(),
         data_type: Some(Element::I64.to_proto()),
         raw_data: Some(
             values

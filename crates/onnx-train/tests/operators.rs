@@ -199,6 +199,7 @@ macro_rules! families {
 
 families! {
     dense,
+    shapes,
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Cast: elements of another type. Saves nothing.
 
 use super::{InputGradients, Operator, shared};
-use crate::attributes::{find, int};
+use crate::attributes::find;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::limits::Limits;
@@ -37,22 +37,13 @@ impl Operator for Cast {
         }
     }
 
-    /// `dx = dy` in the input's type. Values of integer types have no gradient, so that none gets here.
+    /// `dx = dy` in the input's type.
     fn gradient(
         &self,
         site: &Site<'_>,
         upstream: &str,
         graph: &mut GraphBuilder,
     ) -> Result<InputGradients, String> {
-        let element = site.input(0)?.value_type.element;
-        if !element.is_float() {
-            return Ok(vec![None]);
-        }
-        let to = i64::from(element.to_proto());
-        Ok(vec![Some(graph.node(
-            "Cast",
-            &[upstream],
-            &[int("to", to)],
-        ))])
+        shared::cast_back(site, upstream, graph)
     }
 }

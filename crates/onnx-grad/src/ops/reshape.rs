@@ -5,7 +5,9 @@ use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::{Site, Value};
 use crate::limits::Limits;
-use crate::shape::{Dim, Int, Shape, ValueType, batch_axis, elements_per_example, show};
+use crate::shape::{
+    Dim, Int, Shape, ValueType, as_reshape, batch_axis, elements_per_example, show,
+};
 use crate::tensor::Tensor;
 
 pub(crate) struct Reshape;
@@ -39,6 +41,17 @@ impl Operator for Reshape {
 
     fn differentiable(&self, input: usize) -> bool {
         input == 0
+    }
+
+    /// The shape as a constant: whatever computes it need not run.
+    fn train(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
+        let Some(output) = site.optional_output(0) else {
+            return Ok(false);
+        };
+        let shape = graph.integers(&as_reshape(output.shape()));
+        let input = &site.input(0)?.name;
+        graph.node_into("Reshape", &[input, &shape], &[], output.name.clone());
+        Ok(true)
     }
 
     /// `dx = dy` in the input's shape.

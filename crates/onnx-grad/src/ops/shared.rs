@@ -1,7 +1,7 @@
 //! What several operators do alike.
 
 use super::InputGradients;
-use crate::attributes::int_or;
+use crate::attributes::{int, int_or};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::shape::{Element, Int, ValueType, broadcast, normalize_axis};
@@ -110,4 +110,17 @@ pub(super) fn reshape_back(
 ) -> Result<InputGradients, String> {
     let shape = crate::shape::as_reshape(site.input(0)?.shape());
     Ok(vec![Some(graph.reshape(upstream, &shape))])
+}
+
+/// Gradient of an operator that only casts: the upstream gradient in the input's type. Values of integer
+/// types have none.
+pub(super) fn cast_back(
+    site: &Site<'_>,
+    upstream: &str,
+    graph: &mut GraphBuilder,
+) -> Result<InputGradients, String> {
+    let element = site.input(0)?.value_type.element;
+    let to = int("to", i64::from(element.to_proto()));
+    let cast = |graph: &mut GraphBuilder| graph.node("Cast", &[upstream], &[to]);
+    Ok(vec![element.is_float().then(|| cast(graph))])
 }
