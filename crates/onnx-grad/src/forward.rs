@@ -504,7 +504,7 @@ fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
         let Data::F32(initial) = &tensor.data else {
             continue;
         };
-        if tensor.dims.is_empty() {
+        if tensor.dims.is_empty() || initial.is_empty() {
             continue;
         }
         if let Some(at) = initial.iter().position(|number| !number.is_finite()) {

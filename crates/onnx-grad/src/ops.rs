@@ -12,6 +12,7 @@ mod constant;
 mod constant_of_shape;
 mod depth_to_space;
 mod div;
+mod einsum;
 mod erf;
 mod expand;
 mod eye_like;
@@ -31,6 +32,8 @@ mod pad;
 mod range;
 mod relu;
 mod reshape;
+mod resize;
+mod resize_axis;
 mod scatter_elements;
 mod scatter_nd;
 mod shape;
@@ -139,6 +142,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &constant_of_shape::ConstantOfShape,
     &depth_to_space::DepthToSpace,
     &div::Div,
+    &einsum::Einsum,
     &erf::Erf,
     &expand::Expand,
     &eye_like::EyeLike,
@@ -158,6 +162,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &range::Range,
     &relu::Relu,
     &reshape::Reshape,
+    &resize::Resize,
     &scatter_elements::ScatterElements,
     &scatter_nd::ScatterND,
     &shape::Shape,

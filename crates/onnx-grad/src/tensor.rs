@@ -97,7 +97,8 @@ fn decode(proto: &TensorProto, limits: &Limits) -> Result<Tensor, String> {
         .dims
         .iter()
         .map(|&dim| match u64::try_from(dim) {
-            Ok(size) if size > 0 => Ok(size),
+            // Exporters write operands that are left out as empty lists.
+            Ok(size) if size > 0 || proto.dims.len() == 1 => Ok(size),
             _ => Err(format!(
                 "has a dimension of {dim}; sizes must be at least 1"
             )),

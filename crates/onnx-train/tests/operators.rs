@@ -199,6 +199,9 @@ macro_rules! families {
 
 families! {
     dense,
+    einsum,
+    indexing,
+    resampling,
     shapes,
 }
 

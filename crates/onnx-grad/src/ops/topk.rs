@@ -38,22 +38,6 @@ impl Operator for TopK {
         input == 0
     }
 
-    /// The model may leave out the indices, which the gradient needs.
-    fn train(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
-        let Some(values) = site.optional_output(0) else {
-            return Ok(false);
-        };
-        let mut node = site.proto.clone();
-        let indices = match site.optional_output(1) {
-            Some(own) => own.name.clone(),
-            None => graph.fresh("fl.indices"),
-        };
-        node.output = vec![values.name.clone(), indices.clone()];
-        graph.nodes.push(node);
-        graph.save(&values.name, INDICES, indices);
-        Ok(true)
-    }
-
     /// `dx` is `dy` among zeros, at the indices.
     fn gradient(
         &self,
@@ -61,18 +45,16 @@ impl Operator for TopK {
         upstream: &str,
         graph: &mut GraphBuilder,
     ) -> Result<InputGradients, String> {
-        let indices = graph.saved(&site.output()?.name, INDICES)?;
+        let indices = site.optional_output(1).ok_or("its indices are left out")?;
         let zeros = graph.zeros_like(site.input(0)?);
         let axis = int("axis", axis(site)? as i64);
         Ok(vec![Some(graph.node(
             "ScatterElements",
-            &[&zeros, &indices, upstream],
+            &[&zeros, &indices.name, upstream],
             &[axis],
         ))])
     }
 }
-
-const INDICES: &str = "indices";
 
 fn axis(site: &Site<'_>) -> Result<usize, String> {
     let rank = site.input(0)?.shape().len();

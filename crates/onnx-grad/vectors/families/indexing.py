@@ -102,7 +102,7 @@ def positions(add, p):
 
 def scatters(add, p):
     # An order of each row, in which no index repeats.
-    order = [("TopK", ["x", "all"], ["", "r"], {"axis": 1})]
+    order = [("TopK", ["x", "all"], ["ranked", "r"], {"axis": 1})]
     add("scatter_elements", {"w": p(4), "v": p(4)},
         [("Mul", ["x", "w"], "h", {}), *order, ("Slice", ["r", "s", "e", "a"], "at", {}), ("Slice", ["h", "s", "e", "a"], "u", {}),
          ("ScatterElements", ["h", "at", "u"], "o", {"axis": 1}), ("Mul", ["o", "v"], "y", {})],
@@ -112,40 +112,40 @@ def scatters(add, p):
     add("scatter_elements_add", {"w": p(3), "u": p(2), "v": p(3)},
         [("Mul", ["x", "w"], "h", {}), ("Slice", ["x", "s", "e", "a"], "part", {}), ("Mul", ["part", "u"], "m", {}),
          ("ScatterElements", ["h", "i", "m"], "o", {"axis": -1, "reduction": "add"}), ("Mul", ["o", "v"], "y", {})],
-        lambda q, x, i: (x * q["w"]).at[rows(i), i].add(x[:, 1:] * q["u"]) * q["v"],
+        lambda q, x, i: jnp.asarray(x * q["w"]).at[rows(i), i].add(x[:, 1:] * q["u"]) * q["v"],
         indices={"i": ((2,), 3)}, constants=[ints("s", 1), ints("e", 3), ints("a", 1)], opset=18)
     add("scatter_nd", {"t": p(4, 2), "u": p(2, 2), "v": p(4, 2)},
         [("ScatterND", ["t", "i", "u"], "o", {}), ("Mul", ["o", "v"], "m", {}), ("Mul", ["m", "x"], "y", {})],
-        lambda q, x: q["t"].at[jnp.array([3, 1])].set(q["u"]) * q["v"] * x, dims=(4, 2),
+        lambda q, x: jnp.asarray(q["t"]).at[jnp.array([3, 1])].set(q["u"]) * q["v"] * x, dims=(4, 2),
         constants=[("i", np.array([[3], [-3]]))], opset=13)
     add("scatter_nd_add", {"t": p(3, 2), "u": p(3), "v": p(3, 2)},
         [("ScatterND", ["t", "i", "u"], "o", {"reduction": "add"}), ("Mul", ["o", "v"], "m", {}), ("Mul", ["m", "x"], "y", {})],
-        lambda q, x: q["t"].at[jnp.array([2, 0, 2]), jnp.array([1, 0, 1])].add(q["u"]) * q["v"] * x, dims=(3, 2),
+        lambda q, x: jnp.asarray(q["t"]).at[jnp.array([2, 0, 2]), jnp.array([1, 0, 1])].add(q["u"]) * q["v"] * x, dims=(3, 2),
         constants=[("i", np.array([[2, 1], [0, 0], [2, 1]]))], opset=16)
     add("scatter_nd_batch_second", {"w": p(3, 2), "v": p(3, 1)},
         [("Mul", ["x", "w"], "h", {}), ("Transpose", ["h"], "ht", {"perm": [1, 0, 2]}), ("Gather", ["ht", "one"], "u", {}),
          ("ScatterND", ["ht", "i", "u"], "o", {}), ("Transpose", ["o"], "ot", {"perm": [1, 0, 2]}), ("Mul", ["ot", "v"], "y", {})],
-        lambda q, x: (x * q["w"]).at[:, 2].set((x * q["w"])[:, 1]) * q["v"], dims=(3, 2),
+        lambda q, x: jnp.asarray(x * q["w"]).at[:, 2].set((x * q["w"])[:, 1]) * q["v"], dims=(3, 2),
         constants=[("i", np.array([[2]])), ints("one", 1)])
 
 
 def put(h, at, updates):
-    return h.at[jnp.arange(len(h))[:, None], at].set(updates)
+    return jnp.asarray(h).at[jnp.arange(len(h))[:, None], at].set(updates)
 
 
 def picks(add, p):
     add("one_hot", {"w": p(4, 2)},
         [("OneHot", ["i", "depth", "values"], "h", {}), ("MatMul", ["h", "w"], "g", {}), ("Mul", ["g", "x"], "y", {})],
         lambda q, x, i: (jnp.eye(4)[i] * 1.5 - 0.5) @ q["w"] * x, width=2, indices={"i": ((), 4)},
-        constants=[("depth", np.int64(4)), ("values", np.float32([-0.5, 1]))])
+        constants=[("depth", np.int64(4)), ("values", np.float32([-0.5, 1]))], reference=False)
     add("one_hot_axis", {"w": p(3, 2)},
         [("OneHot", ["i", "depth", "values"], "h", {"axis": 1}), ("Mul", ["h", "w"], "g", {}), ("Mul", ["g", "x"], "y", {})],
         lambda q, x, i: jnp.swapaxes(jnp.eye(3)[i], 1, 2) * q["w"] * x, dims=(3, 2), indices={"i": ((2,), 3)},
-        constants=[ints("depth", 3), ("values", np.float32([0, 1]))])
+        constants=[ints("depth", 3), ("values", np.float32([0, 1]))], reference=False)
     # Parameters that keep values apart, so that differences do not change their order.
     far = lambda *dims: (np.linspace(1, 4, int(np.prod(dims))).reshape(dims)).astype(np.float32)
     add("topk", {"b": far(5), "v": p(2)},
-        [("Mul", ["x", "small"], "xs", {}), ("Add", ["xs", "b"], "h", {}), ("TopK", ["h", "k"], ["t"], {}), ("Mul", ["t", "v"], "y", {})],
+        [("Mul", ["x", "small"], "xs", {}), ("Add", ["xs", "b"], "h", {}), ("TopK", ["h", "k"], ["t", "unused"], {}), ("Mul", ["t", "v"], "y", {})],
         lambda q, x: -jnp.sort(-(0.1 * x + q["b"]), axis=1)[:, :2] * q["v"], width=5,
         constants=[ints("k", 2), ("small", np.float32(0.1))], opset=13)
     add("topk_smallest", {"b": far(4, 1), "v": p(3, 2)},
