@@ -89,7 +89,7 @@ fn count_of_floats(site: &Site<'_>) -> Result<u64, String> {
     };
     let (start, limit, delta) = (number(0)?, number(1)?, number(2)?);
     let count = ((limit - start) / delta).ceil();
-    match count >= 1.0 && count < 1e9 {
+    match (1.0..1e9).contains(&count) {
         true => Ok(count as u64),
         false => Err(format!(
             "counts from {start} to {limit} by {delta}, which is not one or more numbers"
