@@ -2,8 +2,13 @@
 
 use crate::{ForwardModel, Limits};
 
+mod einsum;
 mod foreign;
 mod hostile;
+mod indexing;
+mod resampling;
+mod rewired;
+mod shapes;
 
 fn parse(bytes: &[u8]) -> Result<ForwardModel, crate::ModelError> {
     ForwardModel::parse(bytes, &Limits::default())

@@ -14,7 +14,7 @@ use crate::shape::{Dim, Element, ValueType};
 use crate::tensor::{encode_f32, encode_i64};
 use crate::{Differentiated, ForwardModel, Limits};
 
-fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+pub(super) fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
         name: Some(format!("make_{output}")),
         op_type: Some(operator.to_owned()),
@@ -29,7 +29,7 @@ fn floats(dims: &[Dim]) -> ValueType {
 }
 
 /// `y = x·w + b`, three inputs and two outputs wide.
-fn linear() -> ModelProto {
+pub(super) fn linear() -> ModelProto {
     ModelProto {
         ir_version: Some(8),
         opset_import: vec![OperatorSetIdProto {
@@ -51,7 +51,7 @@ fn linear() -> ModelProto {
 }
 
 /// The linear model, changed, is refused with a message that contains the text.
-fn check(expected: &str, change: impl FnOnce(&mut ModelProto, &mut GraphProto)) {
+pub(super) fn check(expected: &str, change: impl FnOnce(&mut ModelProto, &mut GraphProto)) {
     let mut model = linear();
     let mut graph = model.graph.take().unwrap();
     change(&mut model, &mut graph);
