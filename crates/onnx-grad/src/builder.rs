@@ -10,7 +10,7 @@ use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
-use crate::shape::{Dim, Shape, ValueType, as_reshape};
+use crate::shape::{Dim, Element, Shape, ValueType, as_reshape};
 use crate::tensor::{encode_f32, encode_i64};
 
 /// Lowest IR version that every runtime able to run our graphs reads, and that opset 13 needs.
@@ -189,8 +189,12 @@ impl GraphBuilder {
     /// Number of elements, as a float of rank 0.
     pub(crate) fn size(&mut self, value: &str) -> String {
         let size = self.node("Size", &[value], &[]);
-        let float = crate::shape::Element::F32.to_proto();
-        self.node("Cast", &[&size], &[int("to", i64::from(float))])
+        self.cast(&size, Element::F32)
+    }
+
+    /// The elements in another type.
+    pub(crate) fn cast(&mut self, value: &str, to: Element) -> String {
+        self.node("Cast", &[value], &[int("to", i64::from(to.to_proto()))])
     }
 
     /// Undoes broadcasting in a gradient: sums over every axis along which `to` was repeated.

@@ -4,59 +4,103 @@
 //! writes the nodes that carry a gradient from its first output to its inputs. What it needs from
 //! the forward pass it reads by name; the runtime keeps those values alive.
 
+mod abs;
 mod add;
+mod and;
 mod cast;
 mod cast_like;
+mod ceil;
+mod celu;
+mod clip;
 mod concat;
 mod constant;
 mod constant_of_shape;
+mod cos;
 mod depth_to_space;
 mod div;
 mod einsum;
+mod elu;
+mod equal;
 mod erf;
+mod exp;
 mod expand;
 mod eye_like;
 mod flatten;
+mod floor;
 mod gather;
 mod gather_elements;
 mod gather_nd;
 mod gelu;
 mod gemm;
+mod greater;
+mod greater_or_equal;
+mod hard_sigmoid;
+mod hard_swish;
 mod identity;
+mod is_nan;
 mod leaky_relu;
+mod less;
+mod less_or_equal;
+mod log;
 mod log_softmax;
 mod matmul;
+mod max;
+mod mean;
+mod min;
+mod mish;
+mod modulo;
 mod mul;
+mod neg;
+mod not;
 mod one_hot;
+mod or;
 mod pad;
+mod pow;
+mod prelu;
 mod range;
+mod reciprocal;
 mod relu;
 mod reshape;
 mod resize;
 mod resize_axis;
+mod round;
 mod scatter_elements;
 mod scatter_nd;
+mod selu;
 mod shape;
 mod shared;
 mod shared_axes;
 mod shared_blocks;
 mod shared_elements;
+mod shared_exponential;
+mod shared_extremes;
 mod shared_index;
+mod shared_known;
+mod shared_logic;
 mod shared_scatter;
 mod sigmoid;
+mod sign;
+mod sin;
 mod size;
 mod slice;
 mod softmax;
+mod softplus;
+mod softsign;
 mod space_to_depth;
 mod split;
+mod sqrt;
 mod squeeze;
 mod sub;
+mod sum;
 mod tanh;
+mod thresholded_relu;
 mod tile;
 mod topk;
 mod transpose;
 mod trilu;
 mod unsqueeze;
+mod where_op;
+mod xor;
 
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
@@ -134,52 +178,92 @@ pub(crate) trait Operator: Sync {
 }
 
 static OPERATORS: &[&dyn Operator] = &[
+    &abs::Abs,
     &add::Add,
+    &and::And,
     &cast::Cast,
     &cast_like::CastLike,
+    &ceil::Ceil,
+    &celu::Celu,
+    &clip::Clip,
     &concat::Concat,
     &constant::Constant,
     &constant_of_shape::ConstantOfShape,
+    &cos::Cos,
     &depth_to_space::DepthToSpace,
     &div::Div,
     &einsum::Einsum,
+    &elu::Elu,
+    &equal::Equal,
     &erf::Erf,
+    &exp::Exp,
     &expand::Expand,
     &eye_like::EyeLike,
     &flatten::Flatten,
+    &floor::Floor,
     &gather::Gather,
     &gather_elements::GatherElements,
     &gather_nd::GatherND,
     &gelu::Gelu,
     &gemm::Gemm,
+    &greater::Greater,
+    &greater_or_equal::GreaterOrEqual,
+    &hard_sigmoid::HardSigmoid,
+    &hard_swish::HardSwish,
     &identity::Identity,
+    &is_nan::IsNaN,
     &leaky_relu::LeakyRelu,
+    &less::Less,
+    &less_or_equal::LessOrEqual,
+    &log::Log,
     &log_softmax::LogSoftmax,
     &matmul::MatMul,
+    &max::Max,
+    &mean::Mean,
+    &min::Min,
+    &mish::Mish,
+    &modulo::Mod,
     &mul::Mul,
+    &neg::Neg,
+    &not::Not,
     &one_hot::OneHot,
+    &or::Or,
     &pad::Pad,
+    &pow::Pow,
+    &prelu::PRelu,
     &range::Range,
+    &reciprocal::Reciprocal,
     &relu::Relu,
     &reshape::Reshape,
     &resize::Resize,
+    &round::Round,
     &scatter_elements::ScatterElements,
     &scatter_nd::ScatterND,
+    &selu::Selu,
     &shape::Shape,
     &sigmoid::Sigmoid,
+    &sign::Sign,
+    &sin::Sin,
     &size::Size,
     &slice::Slice,
     &softmax::Softmax,
+    &softplus::Softplus,
+    &softsign::Softsign,
     &space_to_depth::SpaceToDepth,
     &split::Split,
+    &sqrt::Sqrt,
     &squeeze::Squeeze,
     &sub::Sub,
+    &sum::Sum,
     &tanh::Tanh,
+    &thresholded_relu::ThresholdedRelu,
     &tile::Tile,
     &topk::TopK,
     &transpose::Transpose,
     &trilu::Trilu,
     &unsqueeze::Unsqueeze,
+    &where_op::Where,
+    &xor::Xor,
 ];
 
 /// The rules for an operator of that name, if the operator set has it.

@@ -70,6 +70,28 @@ impl Int {
         })
     }
 
+    /// Whether it is at least the other; none where that depends on the size of the batch, which is at
+    /// least 1.
+    pub(crate) fn at_least(self, other: Int) -> Option<bool> {
+        match (self, other) {
+            (Int::Fixed(a), Int::Fixed(b)) | (Int::Batch(a), Int::Batch(b)) => Some(a >= b),
+            (Int::Batch(a), Int::Fixed(b)) if a > 0 && a >= b => Some(true),
+            (Int::Batch(a), Int::Fixed(b)) if a < 0 && a < b => Some(false),
+            (Int::Fixed(a), Int::Batch(b)) if b < 0 && a >= b => Some(true),
+            (Int::Fixed(a), Int::Batch(b)) if b > 0 && a < b => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether the two are the same, under the same conditions.
+    pub(crate) fn equals(self, other: Int) -> Option<bool> {
+        match (self.at_least(other), other.at_least(self)) {
+            (Some(true), Some(true)) => Some(true),
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            _ => None,
+        }
+    }
+
     fn batch(times: i64) -> Int {
         match times {
             0 => Int::Fixed(0),
@@ -280,6 +302,28 @@ mod tests {
         check(&[Batch(1)], &[Batch(2)], None);
         check(&[Batch(1)], &[Fixed(4)], None);
         check(&[Fixed(2)], &[Fixed(3)], None);
+    }
+
+    #[test]
+    fn numbers_are_compared_for_every_size_of_the_batch() {
+        use Int::{Batch, Fixed};
+        fn check(left: Int, right: Int, at_least: Option<bool>, equals: Option<bool>) {
+            assert_eq!(left.at_least(right), at_least, "{left} >= {right}");
+            assert_eq!(left.equals(right), equals, "{left} == {right}");
+        }
+        check(Fixed(3), Fixed(3), Some(true), Some(true));
+        check(Fixed(2), Fixed(3), Some(false), Some(false));
+        check(Batch(2), Batch(2), Some(true), Some(true));
+        check(Batch(1), Batch(2), Some(false), Some(false));
+        check(Batch(1), Fixed(-1), Some(true), Some(false));
+        check(Batch(2), Fixed(1), Some(true), Some(false));
+        check(Fixed(0), Batch(1), Some(false), Some(false));
+        check(Batch(-1), Fixed(0), Some(false), Some(false));
+        check(Fixed(0), Batch(-1), Some(true), Some(false));
+        // A batch of one is no larger than 1, one of two is.
+        check(Batch(1), Fixed(1), Some(true), None);
+        check(Batch(1), Fixed(2), None, None);
+        check(Fixed(2), Batch(1), None, None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) enum Data {
     I64(Vec<i64>),
     /// int64 of which some depend on the batch.
     Sizes(Vec<Int>),
+    Bool(Vec<bool>),
     /// Of a type that is only ever passed through to the runtime.
     Opaque,
 }
@@ -46,12 +47,21 @@ impl Tensor {
         }
     }
 
+    /// A mask of shape `dims`.
+    pub(crate) fn mask(dims: Vec<u64>, values: Vec<bool>) -> Self {
+        Self {
+            element: Element::Bool,
+            dims,
+            data: Data::Bool(values),
+        }
+    }
+
     /// Its elements, where they are whole numbers.
     pub(crate) fn ints(&self) -> Option<Vec<Int>> {
         match &self.data {
             Data::I64(values) => Some(values.iter().copied().map(Int::Fixed).collect()),
             Data::Sizes(sizes) => Some(sizes.clone()),
-            Data::F32(_) | Data::Opaque => None,
+            Data::F32(_) | Data::Bool(_) | Data::Opaque => None,
         }
     }
 
@@ -119,6 +129,7 @@ fn decode(proto: &TensorProto, limits: &Limits) -> Result<Tensor, String> {
         Data::F32(values) => values.len(),
         Data::I64(values) => values.len(),
         Data::Sizes(sizes) => sizes.len(),
+        Data::Bool(values) => values.len(),
         Data::Opaque => opaque_len(proto, element),
     };
     if stored as u64 != count {
@@ -160,6 +171,10 @@ fn read(proto: &TensorProto, element: Element) -> Result<Data, String> {
                 .collect(),
         ),
         (Element::I64, None) => Data::I64(proto.int64_data.clone()),
+        (Element::Bool, Some(raw)) => Data::Bool(raw.iter().map(|byte| *byte != 0).collect()),
+        (Element::Bool, None) => {
+            Data::Bool(proto.int32_data.iter().map(|number| *number != 0).collect())
+        }
         _ => Data::Opaque,
     })
 }

@@ -1,10 +1,13 @@
 //! What several operators do alike.
 
+use std::ops::Range;
+
 use super::InputGradients;
-use crate::attributes::{int, int_or};
+use super::shared_known::{self, Known};
+use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::{Element, Int, ValueType, broadcast, normalize_axis};
+use crate::shape::{Element, Int, Shape, ValueType, broadcast, normalize_axis};
 use crate::tensor::Tensor;
 
 /// Output type of an operator that works on each element of one input.
@@ -13,21 +16,61 @@ pub(super) fn infer_elementwise(site: &Site<'_>) -> Result<Vec<ValueType>, Strin
     Ok(vec![site.float(0)?.value_type.clone()])
 }
 
+/// The same, where whole numbers pass as well; they have no gradient.
+pub(super) fn infer_elementwise_number(site: &Site<'_>) -> Result<Vec<ValueType>, String> {
+    site.at_most_inputs(1)?;
+    let input = site.input(0)?;
+    number(site, 0)?;
+    Ok(vec![input.value_type.clone()])
+}
+
+/// Element type of an input that holds float32 or whole numbers.
+pub(super) fn number(site: &Site<'_>, index: usize) -> Result<Element, String> {
+    match site.input(index)?.value_type.element {
+        element @ (Element::I32 | Element::I64) => Ok(element),
+        _ => Ok(site.float(index)?.value_type.element),
+    }
+}
+
+/// Checks that an input is a mask of truths.
+pub(super) fn mask(site: &Site<'_>, index: usize) -> Result<(), String> {
+    let value = site.input(index)?;
+    match value.value_type.element {
+        Element::Bool => Ok(()),
+        other => Err(format!(
+            "input {index} (`{}`) is {other:?}, a mask of bool is expected",
+            value.name
+        )),
+    }
+}
+
 /// Output type of an operator that broadcasts two inputs. Whole numbers pass through it without a
 /// gradient: exporters compute shapes and positions with them.
 pub(super) fn infer_broadcast(site: &Site<'_>) -> Result<Vec<ValueType>, String> {
     site.at_most_inputs(2)?;
-    let element = match site.input(0)?.value_type.element {
-        element @ (Element::I32 | Element::I64) if site.input(1)?.value_type.element == element => {
-            element
-        }
-        _ => {
-            site.float(0)?;
-            site.float(1)?.value_type.element
-        }
-    };
-    let shape = broadcast(site.input(0)?.shape(), site.input(1)?.shape())?;
+    let (element, shape) = (common_number(site, 0..2)?, broadcast_shape(site, 0..2)?);
     Ok(vec![ValueType { element, shape }])
+}
+
+/// The type that inputs have in common: whole numbers of one size, or float32.
+pub(super) fn common_number(site: &Site<'_>, inputs: Range<usize>) -> Result<Element, String> {
+    let first = number(site, inputs.start)?;
+    for index in inputs.clone() {
+        if site.input(index)?.value_type.element != first {
+            for index in inputs {
+                site.float(index)?;
+            }
+            break;
+        }
+    }
+    Ok(first)
+}
+
+/// The shape that inputs broadcast to.
+pub(super) fn broadcast_shape(site: &Site<'_>, inputs: Range<usize>) -> Result<Shape, String> {
+    inputs.into_iter().try_fold(Shape::new(), |shape, index| {
+        broadcast(&shape, site.input(index)?.shape())
+    })
 }
 
 /// What an operator that broadcasts two inputs makes of known whole numbers.
@@ -35,26 +78,7 @@ pub(super) fn known_broadcast(
     site: &Site<'_>,
     combine: impl Fn(Int, Int) -> Option<Int>,
 ) -> Result<Option<Tensor>, String> {
-    let (Some(left), Some(right)) = (&site.input(0)?.constant, &site.input(1)?.constant) else {
-        return Ok(None);
-    };
-    let (Some(a), Some(b)) = (left.ints(), right.ints()) else {
-        return Ok(None);
-    };
-    let (left, right) = (&left.dims, &right.dims);
-    let dims = match (a.len(), b.len()) {
-        _ if left == right => left,
-        (_, 1) if left.len() >= right.len() => left,
-        (1, _) if right.len() >= left.len() => right,
-        // Exporters make nothing else; it is computed when the model runs.
-        _ => return Ok(None),
-    };
-    let count = a.len().max(b.len());
-    let pick = |values: &[Int], at: usize| values[if values.len() == 1 { 0 } else { at }];
-    let combined: Option<Vec<Int>> = (0..count)
-        .map(|at| combine(pick(&a, at), pick(&b, at)))
-        .collect();
-    Ok(combined.map(|values| Tensor::sizes(dims.clone(), values)))
+    Ok(shared_known::of_two(site, combine)?.map(Known::<Int>::tensor))
 }
 
 /// The known whole numbers of the first input in another shape.
@@ -79,17 +103,25 @@ pub(super) fn broadcast_gradients(
     left: impl FnOnce(&mut GraphBuilder) -> String,
     right: impl FnOnce(&mut GraphBuilder) -> String,
 ) -> Result<InputGradients, String> {
+    let left = site.wants(0).then(|| left(graph));
+    let right = site.wants(1).then(|| right(graph));
+    unbroadcast_all(site, vec![left, right], graph)
+}
+
+/// Gradients of broadcast inputs from those in the output's shape.
+pub(super) fn unbroadcast_all(
+    site: &Site<'_>,
+    whole: InputGradients,
+    graph: &mut GraphBuilder,
+) -> Result<InputGradients, String> {
     let from = site.output()?.shape();
-    let mut gradients = vec![None, None];
-    if site.wants(0) {
-        let whole = left(graph);
-        gradients[0] = Some(graph.unbroadcast(&whole, from, site.input(0)?.shape()));
-    }
-    if site.wants(1) {
-        let whole = right(graph);
-        gradients[1] = Some(graph.unbroadcast(&whole, from, site.input(1)?.shape()));
-    }
-    Ok(gradients)
+    let whole = whole.into_iter().enumerate();
+    whole
+        .map(|(index, gradient)| {
+            let to = site.input(index)?.shape();
+            Ok(gradient.map(|gradient| graph.unbroadcast(&gradient, from, to)))
+        })
+        .collect()
 }
 
 /// The axis of Softmax and LogSoftmax, counted from the end as the gradient's nodes want it.
@@ -120,7 +152,32 @@ pub(super) fn cast_back(
     graph: &mut GraphBuilder,
 ) -> Result<InputGradients, String> {
     let element = site.input(0)?.value_type.element;
-    let to = int("to", i64::from(element.to_proto()));
-    let cast = |graph: &mut GraphBuilder| graph.node("Cast", &[upstream], &[to]);
-    Ok(vec![element.is_float().then(|| cast(graph))])
+    let is_float = element.is_float();
+    Ok(vec![is_float.then(|| graph.cast(upstream, element))])
+}
+
+/// Output type of an operator that broadcasts any number of inputs.
+pub(super) fn infer_broadcast_all(site: &Site<'_>) -> Result<Vec<ValueType>, String> {
+    let all = 0..site.proto.input.len();
+    Ok(vec![ValueType {
+        element: common_number(site, all.clone())?,
+        shape: broadcast_shape(site, all)?,
+    }])
+}
+
+/// The same where the runtime knows the operator for floats only.
+pub(super) fn infer_float_broadcast_all(site: &Site<'_>) -> Result<Vec<ValueType>, String> {
+    site.float(0)?;
+    infer_broadcast_all(site)
+}
+
+/// Gradients of any number of broadcast inputs, all of which have the same one in the output's shape.
+pub(super) fn same_gradients(
+    site: &Site<'_>,
+    whole: &str,
+    graph: &mut GraphBuilder,
+) -> Result<InputGradients, String> {
+    let inputs = 0..site.proto.input.len();
+    let whole = inputs.map(|index| site.wants(index).then(|| whole.to_owned()));
+    unbroadcast_all(site, whole.collect(), graph)
 }
