@@ -7,6 +7,8 @@
 mod abs;
 mod add;
 mod and;
+mod arg_max;
+mod arg_min;
 mod cast;
 mod cast_like;
 mod ceil;
@@ -16,6 +18,7 @@ mod concat;
 mod constant;
 mod constant_of_shape;
 mod cos;
+mod cum_sum;
 mod depth_to_space;
 mod div;
 mod einsum;
@@ -59,6 +62,16 @@ mod pow;
 mod prelu;
 mod range;
 mod reciprocal;
+mod reduce_l1;
+mod reduce_l2;
+mod reduce_log_sum;
+mod reduce_log_sum_exp;
+mod reduce_max;
+mod reduce_mean;
+mod reduce_min;
+mod reduce_prod;
+mod reduce_sum;
+mod reduce_sum_square;
 mod relu;
 mod reshape;
 mod resize;
@@ -69,6 +82,7 @@ mod scatter_nd;
 mod selu;
 mod shape;
 mod shared;
+mod shared_arg;
 mod shared_axes;
 mod shared_blocks;
 mod shared_elements;
@@ -77,6 +91,7 @@ mod shared_extremes;
 mod shared_index;
 mod shared_known;
 mod shared_logic;
+mod shared_reduce;
 mod shared_scatter;
 mod sigmoid;
 mod sign;
@@ -181,6 +196,8 @@ static OPERATORS: &[&dyn Operator] = &[
     &abs::Abs,
     &add::Add,
     &and::And,
+    &arg_max::ArgMax,
+    &arg_min::ArgMin,
     &cast::Cast,
     &cast_like::CastLike,
     &ceil::Ceil,
@@ -190,6 +207,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &constant::Constant,
     &constant_of_shape::ConstantOfShape,
     &cos::Cos,
+    &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
     &div::Div,
     &einsum::Einsum,
@@ -233,6 +251,16 @@ static OPERATORS: &[&dyn Operator] = &[
     &prelu::PRelu,
     &range::Range,
     &reciprocal::Reciprocal,
+    &reduce_l1::ReduceL1,
+    &reduce_l2::ReduceL2,
+    &reduce_log_sum::ReduceLogSum,
+    &reduce_log_sum_exp::ReduceLogSumExp,
+    &reduce_max::ReduceMax,
+    &reduce_mean::ReduceMean,
+    &reduce_min::ReduceMin,
+    &reduce_prod::ReduceProd,
+    &reduce_sum::ReduceSum,
+    &reduce_sum_square::ReduceSumSquare,
     &relu::Relu,
     &reshape::Reshape,
     &resize::Resize,

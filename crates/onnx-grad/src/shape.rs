@@ -92,6 +92,21 @@ impl Int {
         }
     }
 
+    /// The larger of the two, under the same conditions.
+    pub(crate) fn larger(self, other: Int) -> Option<Int> {
+        match (self.at_least(other), other.at_least(self)) {
+            (Some(true), _) | (_, Some(false)) => Some(self),
+            (Some(false), _) | (_, Some(true)) => Some(other),
+            _ => None,
+        }
+    }
+
+    /// The smaller of the two, under the same conditions.
+    pub(crate) fn smaller(self, other: Int) -> Option<Int> {
+        let larger = self.larger(other)?;
+        Some(if larger == self { other } else { self })
+    }
+
     fn batch(times: i64) -> Int {
         match times {
             0 => Int::Fixed(0),
@@ -310,6 +325,7 @@ mod tests {
         fn check(left: Int, right: Int, at_least: Option<bool>, equals: Option<bool>) {
             assert_eq!(left.at_least(right), at_least, "{left} >= {right}");
             assert_eq!(left.equals(right), equals, "{left} == {right}");
+            assert_eq!(right.equals(left), equals, "{right} == {left}");
         }
         check(Fixed(3), Fixed(3), Some(true), Some(true));
         check(Fixed(2), Fixed(3), Some(false), Some(false));
@@ -324,6 +340,10 @@ mod tests {
         check(Batch(1), Fixed(1), Some(true), None);
         check(Batch(1), Fixed(2), None, None);
         check(Fixed(2), Batch(1), None, None);
+        assert_eq!(Fixed(1).larger(Batch(1)), Some(Batch(1)));
+        assert_eq!(Batch(1).smaller(Fixed(1)), Some(Fixed(1)));
+        assert_eq!(Batch(1).larger(Fixed(2)), None);
+        assert_eq!(Fixed(-2).smaller(Fixed(3)), Some(Fixed(-2)));
     }
 
     #[test]

@@ -208,6 +208,7 @@ families! {
     einsum,
     elementwise,
     indexing,
+    reductions,
     resampling,
     shapes,
 }

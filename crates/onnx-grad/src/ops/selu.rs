@@ -1,4 +1,5 @@
-//! Selu (Klambauer et al., 2017): `y = gamma·x` for `x > 0`, else `gamma·alpha·(eˣ − 1)`. Saves `x` and `y`.
+//! Selu (Klambauer et al., 2017): `y = gamma·x` for `x > 0`, else `gamma·alpha·(eˣ − 1)`. Saves
+//! `x` and `y`.
 
 use super::{InputGradients, Operator, shared, shared_exponential};
 use crate::attributes::float_or;

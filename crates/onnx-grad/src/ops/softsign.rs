@@ -16,7 +16,8 @@ impl Operator for Softsign {
         shared::infer_elementwise(site)
     }
 
-    /// `dx = dy/(1 + |x|)²`. `1 − |y|` is the same as `1/(1 + |x|)`, but loses its digits where `x` is large.
+    /// `dx = dy/(1 + |x|)²`. `1 − |y|` is the same as `1/(1 + |x|)`, but loses its digits where
+    /// `x` is large.
     fn gradient(
         &self,
         site: &Site<'_>,

@@ -1,0 +1,21 @@
+//! ArgMin: index of the smallest element along an axis. It has no gradient.
+
+use super::{Operator, shared_arg};
+use crate::graph::Site;
+use crate::shape::ValueType;
+
+pub(crate) struct ArgMin;
+
+impl Operator for ArgMin {
+    fn name(&self) -> &'static str {
+        "ArgMin"
+    }
+
+    fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String> {
+        shared_arg::infer(site)
+    }
+
+    fn differentiable(&self, _input: usize) -> bool {
+        false
+    }
+}
