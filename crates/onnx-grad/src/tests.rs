@@ -3,9 +3,11 @@
 use crate::{ForwardModel, Limits};
 
 mod einsum;
+mod elementwise;
 mod foreign;
 mod hostile;
 mod indexing;
+mod reductions;
 mod resampling;
 mod rewired;
 mod shapes;
