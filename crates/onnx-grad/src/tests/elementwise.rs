@@ -1,7 +1,12 @@
-//! What operators on each element refuse.
+//! What operators on each element refuse, and what they make of known numbers.
 
-use super::hostile::{check, node};
-use crate::attributes::float;
+use fl_model::Loss;
+use prost::Message;
+
+use super::hostile::{check, check_known, linear, node};
+use super::parse;
+use crate::Differentiated;
+use crate::attributes::{float, int};
 use crate::proto::{GraphProto, ModelProto, NodeProto};
 use crate::tensor::{encode_f32, encode_i64};
 
@@ -142,6 +147,73 @@ fn steps_carry_no_gradient() {
 }
 
 #[test]
+fn comparisons_of_known_numbers_are_known() {
+    let cases = [
+        ("Equal", [false, true, false]),
+        ("Greater", [false, false, true]),
+        ("GreaterOrEqual", [false, true, true]),
+        ("Less", [true, false, false]),
+        ("LessOrEqual", [true, true, false]),
+    ];
+    for (operator, expected) in cases {
+        for (a, expected) in [-1, 0, 1].into_iter().zip(expected) {
+            let numbers = [("a", &[a][..]), ("zero", &[0])];
+            check_known(&numbers, &[node(operator, &["a", "zero"], "m")], expected);
+        }
+    }
+}
+
+#[test]
+fn logic_of_known_masks_is_known() {
+    let cases = [
+        ("And", [false, false, false, true]),
+        ("Equal", [true, false, false, true]),
+        ("Or", [false, true, true, true]),
+        ("Xor", [false, true, true, false]),
+    ];
+    for (operator, expected) in cases {
+        for (bits, expected) in (0..).zip(expected) {
+            let numbers = [("a", &[bits & 1][..]), ("b2", &[bits >> 1]), ("one", &[1])];
+            let made = [
+                node("Equal", &["a", "one"], "p"),
+                node("Greater", &["one", "b2"], "not_q"),
+                node("Not", &["not_q"], "q"),
+                node(operator, &["p", "q"], "m"),
+            ];
+            check_known(&numbers, &made, expected);
+        }
+    }
+}
+
+#[test]
+fn arithmetic_on_known_numbers_is_known() {
+    fn check(operator: &str, fmod: i64, operands: &[i64], expected: i64) {
+        let names = &["a", "b2", "c"][..operands.len()];
+        let mut numbers: Vec<(&str, &[i64])> =
+            names.iter().copied().zip(operands.chunks(1)).collect();
+        numbers.push(("expected", std::slice::from_ref(&expected)));
+        let mut made = node(operator, names, "r");
+        if fmod == 1 {
+            made.attribute.push(int("fmod", 1));
+        }
+        check_known(
+            &numbers,
+            &[made, node("Equal", &["r", "expected"], "m")],
+            true,
+        );
+    }
+    check("Mod", 0, &[-7, 3], 2);
+    check("Mod", 0, &[7, -3], -2);
+    check("Mod", 0, &[-7, -3], -1);
+    check("Mod", 0, &[6, -3], 0);
+    check("Mod", 1, &[-7, 3], -1);
+    check("Mod", 1, &[7, -3], 1);
+    check("Neg", 0, &[5], -5);
+    check("Max", 0, &[-5, 4, 2], 4);
+    check("Min", 0, &[3, -5, 2], -5);
+}
+
+#[test]
 fn numbers_that_are_not_known_are_no_shape() {
     let reshape = |fold: Vec<NodeProto>| {
         move |_: &mut ModelProto, graph: &mut GraphProto| {
@@ -172,4 +244,23 @@ fn numbers_that_are_not_known_are_no_shape() {
             node("Where", &["m", "target", "zero"], "s"),
         ]),
     );
+}
+
+#[test]
+fn an_exponent_is_a_constant_only_where_it_is_not_trained() {
+    fn check(dims: &[u64], readers: usize) {
+        let mut model = linear();
+        let graph = model.graph.as_mut().unwrap();
+        graph.initializer.push(encode_f32("e", dims, &[3.0]));
+        graph.node[0].output[0] = "z".to_owned();
+        graph.node.push(node("Pow", &["z", "e"], "y"));
+        let model = parse(&model.encode_to_vec()).unwrap();
+        let graph = Differentiated::new(&model, Loss::MeanSquaredError).unwrap();
+        let nodes = graph.builder.nodes.iter();
+        let reading = nodes.filter(|own| own.input.iter().any(|name| name == "e"));
+        assert_eq!(reading.count(), readers, "{dims:?}");
+    }
+    // The forward pass alone; besides, the gradient compares it with 0, takes 1 away, and multiplies by it.
+    check(&[], 1);
+    check(&[1], 4);
 }

@@ -65,6 +65,23 @@ pub(super) fn check(expected: &str, change: impl FnOnce(&mut ModelProto, &mut Gr
     );
 }
 
+/// Nodes make of known numbers an `m` that is known to be true or false: it chooses a shape.
+pub(super) fn check_known(numbers: &[(&str, &[i64])], made: &[NodeProto], expected: bool) {
+    let mut model = linear();
+    let graph = model.graph.as_mut().unwrap();
+    let shapes = [("yes", &[-1, 2, 1][..]), ("no", &[-1, 1, 2])];
+    let numbers = numbers.iter().copied().chain(shapes);
+    graph
+        .initializer
+        .extend(numbers.map(|(name, values)| encode_i64(name, values)));
+    graph.node[0].output[0] = "z".to_owned();
+    graph.node.extend_from_slice(made);
+    graph.node.push(node("Where", &["m", "yes", "no"], "s"));
+    graph.node.push(node("Reshape", &["z", "s"], "y"));
+    let dims = parse(&model.encode_to_vec()).unwrap().output_dims();
+    assert_eq!(dims == [2, 1], expected, "{made:?}");
+}
+
 #[test]
 fn the_model_that_the_others_are_made_of_is_fine() {
     let model = parse(&linear().encode_to_vec()).unwrap();

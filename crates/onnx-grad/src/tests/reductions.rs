@@ -1,6 +1,6 @@
-//! What reductions refuse.
+//! What reductions refuse, and what they make of known numbers.
 
-use super::hostile::{check, node};
+use super::hostile::{check, check_known, node};
 use crate::attributes::{int, ints};
 use crate::proto::{AttributeProto, GraphProto, ModelProto, NodeProto};
 use crate::tensor::{encode_f32, encode_i64};
@@ -131,4 +131,22 @@ fn axes_must_be_known() {
             graph.node.push(node("ReduceMax", &["m"], "y"));
         },
     );
+}
+
+#[test]
+fn reductions_of_known_numbers_are_known() {
+    for (operator, expected) in [
+        ("ReduceMax", 5),
+        ("ReduceMin", -1),
+        ("ReduceProd", 40),
+        ("ReduceSum", 9),
+    ] {
+        for keep in [0, 1] {
+            let numbers = [("list", &[2, -1, 5, 4, -1][..]), ("expected", &[expected])];
+            let mut reduce = node(operator, &["list"], "r");
+            reduce.attribute.push(int("keepdims", keep));
+            let compare = node("Equal", &["r", "expected"], "m");
+            check_known(&numbers, &[reduce, compare], true);
+        }
+    }
 }

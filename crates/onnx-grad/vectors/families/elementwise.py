@@ -100,12 +100,14 @@ def build(add, p):
     add("pow_of_constant", {"e": p(3)},
         [("Add", ["x", "e"], "h", {}), ("Pow", ["two", "h"], "y", {})],
         lambda q, x: 2 ** (x + q["e"]), constants=[number("two", 2)])
-    # A power of 0 has no slope where the exponent is trained, and none where it is 0.
-    add("pow_kink", {"b": np.float32([0, 0, 2]), "e": np.float32([1, 2, 0])},
+    # The power of 0 has no slope in the exponent, and none in the base where the exponent is 0.
+    add("pow_kink", {"b": np.float32([0, 0, 2, 0]), "e": np.float32([1, 2, 0, 0])},
         [("Mul", ["x", "zero"], "xx", {}), ("Add", ["xx", "b"], "h", {}), ("Pow", ["h", "e"], "y", {})],
-        lambda q, x: jnp.stack([0 * x[:, 0] + q["b"][0] * (1 + 0 * q["e"][0]), 0 * x[:, 0] + q["b"][1] ** 2 + 0 * q["e"][1],
-                                q["b"][2] ** (q["e"][2] + 0 * x[:, 0])], axis=1),
-        constants=[number("zero", 0)], kinks=True)
+        lambda q, x: 0 * x + jnp.stack([q["b"][0], q["b"][1] ** 2, 2 ** q["e"][2], 1 + 0 * q["b"][3]]),
+        width=4, constants=[number("zero", 0)], kinks=True)
+    # A single exponent that is trained is no constant.
+    add("pow_trained", {"b": np.abs(p(3)) + 1.5, "e": np.float32([2])},
+        [("Add", ["x", "b"], "h", {}), ("Pow", ["h", "e"], "y", {})], lambda q, x: (x + q["b"]) ** q["e"])
 
     # The largest and smallest
     for op, f in [("Max", jnp.maximum), ("Min", jnp.minimum)]:

@@ -114,14 +114,7 @@ def build(add, p):
                  ("Add", ["f", "b"], "g", {}), ("Mul", ["g", "w"], "y", {})],
                 lambda q, x, g=g: (g(jnp.round(x)) + q["b"]) * q["w"], dims=(2, 3), opset=13)
 
-    # Sizes that exporters compute, and sums of whole numbers
-    add("known_sizes", {"b": p(2, 3), "w": p(6)},
-        [("ReduceProd", ["dims"], "n", {"keepdims": 1}), ("ReduceMax", ["sizes"], "m", {"keepdims": 1}), ("ReduceMin", ["sizes"], "l", {"keepdims": 1}),
-         ("ReduceSum", ["sizes"], "s", {"keepdims": 1}), ("Max", ["n", "m", "l"], "o", {}), ("Min", ["o", "s"], "q", {}),
-         ("Mul", ["unit", "q"], "u", {}), ("Max", ["u", "open"], "shape", {}),
-         ("Add", ["x", "b"], "h", {}), ("Reshape", ["h", "shape"], "r", {}), ("Mul", ["r", "w"], "y", {})],
-        lambda q, x: (x + q["b"]).reshape(-1, 6) * q["w"], dims=(2, 3), opset=13,
-        constants=[ints("dims", 2, 3), ints("sizes", 5, 4, 1), ints("unit", -1, 1), ints("open", -1, 6)])
+    # Whole numbers
     add("ints", {"b": p(1), "w": p(1)},
         [("Mul", ["x", "four"], "x4", {}), ("Cast", ["x4"], "i", {"to": TensorProto.INT64}), ("ReduceSum", ["i", "axes"], "s", {}),
          ("ReduceMax", ["i"], "m", {"axes": [1]}), ("Add", ["s", "m"], "t", {}), ("CumSum", ["t", "axis"], "c", {}),
