@@ -115,6 +115,9 @@ enum ModelCommand {
         /// The name that job files use.
         #[arg(long)]
         name: String,
+        /// Tell its parameters, operators, and what a training step takes of a device.
+        #[arg(long)]
+        explain: bool,
         #[command(flatten)]
         home: HomeArgument,
     },
@@ -123,7 +126,7 @@ enum ModelCommand {
         #[command(flatten)]
         home: HomeArgument,
     },
-    /// Show a model's parameters.
+    /// Show a model's parameters, operators, and what a training step takes of a device.
     Show {
         /// Its name.
         name: String,
@@ -261,13 +264,22 @@ fn roster(command: RosterCommand) -> anyhow::Result<()> {
 
 async fn model(command: ModelCommand) -> anyhow::Result<()> {
     match command {
-        ModelCommand::Import { file, name, home } => {
+        ModelCommand::Import {
+            file,
+            name,
+            explain,
+            home,
+        } => {
             let home = home.open();
             let summary = ModelStore::of(&home).import(&name, &file)?;
             let submit = home.command("job submit FILE.toml");
+            let told = match explain {
+                true => summary.to_string(),
+                false => summary.line() + "\n",
+            };
             print_line(format_args!(
-                "{}\nA job trains it by model = \"{name}\" in its file; hand that in with\n  {submit}",
-                summary.line()
+                "{}A job trains it by model = \"{name}\" in its file; hand that in with\n  {submit}",
+                told
             ))?;
         }
         ModelCommand::List { home } => {

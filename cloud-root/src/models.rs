@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use fl_runtime::store::{Access, write_atomic};
-use onnx_train::parameter_layout;
+use onnx_train::{Cost, OperatorCost, parameter_layout};
 
 use crate::home::Home;
 
@@ -117,6 +117,7 @@ pub struct ModelSummary {
     digest: fl_model::Digest,
     bytes: usize,
     layout: Vec<onnx_train::ParameterInfo>,
+    cost: Cost,
 }
 
 /// Reads what there is to say of a model; an error where it cannot be trained.
@@ -131,6 +132,7 @@ pub fn summarize(name: &str, bytes: &[u8]) -> anyhow::Result<ModelSummary> {
         digest: fl_model::Digest::of(bytes),
         bytes: bytes.len(),
         layout,
+        cost: onnx_train::cost(bytes)?,
     })
 }
 
@@ -160,6 +162,62 @@ impl std::fmt::Display for ModelSummary {
             let shape: Vec<String> = info.shape.iter().map(u64::to_string).collect();
             writeln!(f, "  {:<32} [{}]", info.name, shape.join(", "))?;
         }
-        Ok(())
+        explain(&self.cost, f)
+    }
+}
+
+/// What a training step takes, in words.
+fn explain(cost: &Cost, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    let nodes = |own: &OperatorCost| match own.nodes {
+        1 => own.operator.to_owned(),
+        nodes => format!("{nodes} {}", own.operator),
+    };
+    let operators: Vec<String> = cost.operators.iter().map(nodes).collect();
+    writeln!(f, "  operators: {}", operators.join(", "))?;
+    let total = cost.forward_flops();
+    let most = cost.operators.iter().filter(|own| own.flops * 100 > total);
+    let shares: Vec<String> = most
+        .map(|own| {
+            format!(
+                "{} {:.0} %",
+                own.operator,
+                own.flops as f64 * 100.0 / total as f64
+            )
+        })
+        .collect();
+    writeln!(
+        f,
+        "  a training step computes about {} for each example ({})",
+        scaled(
+            cost.step_flops(),
+            1000.0,
+            ["FLOP", "kFLOP", "MFLOP", "GFLOP"]
+        ),
+        shares.join(", ")
+    )?;
+    let bytes = |bytes| scaled(bytes, 1024.0, ["B", "KiB", "MiB", "GiB"]);
+    writeln!(
+        f,
+        "  it holds about {} for the weights and at most {} for each example of the batch, beside ONNX Runtime's own \
+         memory",
+        bytes(cost.step_bytes()),
+        bytes(cost.example_bytes())
+    )
+}
+
+/// `12.3 MFLOP`.
+fn scaled(value: u64, step: f64, units: [&str; 4]) -> String {
+    let mut scaled = value as f64;
+    let mut unit = units[0];
+    for larger in &units[1..] {
+        if scaled < step {
+            break;
+        }
+        scaled /= step;
+        unit = larger;
+    }
+    match unit == units[0] {
+        true => format!("{value} {unit}"),
+        false => format!("{scaled:.1} {unit}"),
     }
 }

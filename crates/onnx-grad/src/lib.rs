@@ -17,6 +17,7 @@
 //!   dimension, allowed operators, bounded sizes. Foreign bytes become it or an error, never a panic.
 //! - [`Differentiated`] has the loss and, by reverse accumulation (Griewank and Walther,
 //!   "Evaluating Derivatives", 2008, chapter 3), a gradient for every trainable parameter.
+//! - [`Cost`] estimates what a step takes of a device.
 //! - [`features`] writes the preprocessing that turns raw columns into the model's input.
 //!
 //! Trainable is every float32 initialiser of rank 1 or more that reaches the loss. Integer and
@@ -24,6 +25,7 @@
 
 mod attributes;
 mod builder;
+mod cost;
 mod differentiate;
 mod ending;
 mod error;
@@ -44,6 +46,7 @@ mod tensor;
 mod tests;
 mod training;
 
+pub use cost::{Cost, OperatorCost};
 pub use differentiate::Differentiated;
 pub use ending::{Ending, ending};
 pub use error::ModelError;

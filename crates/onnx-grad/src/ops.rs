@@ -119,9 +119,9 @@ mod xor;
 
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
-use crate::graph::{Graph, Node, Site};
+use crate::graph::{Graph, Node, Site, Value};
 use crate::limits::Limits;
-use crate::shape::{ValueType, normalize_axis};
+use crate::shape::{ValueType, elements_per_example, normalize_axis};
 use crate::tensor::Tensor;
 
 /// Gradients of the inputs by position; none where there is none or none is wanted.
@@ -143,6 +143,13 @@ pub(crate) trait Operator: Sync {
     /// The numbers it makes, where they are known without running.
     fn constant(&self, _site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
         Ok(None)
+    }
+
+    /// Additions and multiplications of a forward pass for one example: one for every element of the
+    /// output, where an operator does not know better.
+    fn flops(&self, site: &Site<'_>) -> u64 {
+        let output = site.optional_output(0).map(Value::shape);
+        output.map_or(0, |shape| elements_per_example(shape).unwrap_or(u64::MAX))
     }
 
     /// Whether a gradient flows to this input.

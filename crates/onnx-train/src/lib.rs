@@ -34,8 +34,9 @@ pub use exported::{ExportedModel, Score};
 pub use features::{encode, prepare};
 pub use gradient::{Gradients, gradients};
 pub use model::{
-    ParameterInfo, check_model, export, export_plain, initial_parameters, parameter_layout,
+    ParameterInfo, check_model, cost, export, export_plain, initial_parameters, parameter_layout,
 };
+pub use onnx_grad::{Cost, OperatorCost};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
 pub use starting::starting_parameters;
 pub use trainer::{LocalTrainer, LocalTraining};

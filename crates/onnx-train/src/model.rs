@@ -2,7 +2,7 @@
 
 use fl_model::{DataSpec, FeatureSpec, Loss, Normalization, TrainingSpec};
 use onnx_grad::{
-    Differentiated, ForwardModel, InferenceModel, InputInfo, InputKind, Limits, TrainingGraph,
+    Cost, Differentiated, ForwardModel, InferenceModel, InputInfo, InputKind, Limits, TrainingGraph,
 };
 
 use crate::error::TrainError;
@@ -28,6 +28,14 @@ pub fn parameter_layout(model: &[u8]) -> Result<Vec<ParameterInfo>, TrainError> 
         shape: parameter.shape.clone(),
     });
     Ok(infos.collect())
+}
+
+/// What training a model costs a device; see [`Cost`].
+///
+/// # Errors
+/// The bytes are not a model that can be trained.
+pub fn cost(model: &[u8]) -> Result<Cost, TrainError> {
+    Ok(parse(model)?.cost())
 }
 
 /// The parameters as they stand in the model file, in the order of the layout, each row-major.

@@ -1,7 +1,7 @@
 //! Cast: elements of another type. Saves nothing.
 
 use super::{InputGradients, Operator, shared};
-use crate::attributes::{find, int};
+use crate::attributes::find;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::limits::Limits;

@@ -1,6 +1,6 @@
 //! Gemm: `y = alpha·A'·B' + beta·C`, where `'` is an optional transpose. Saves `A` and `B`.
 
-use super::{InputGradients, Operator};
+use super::{InputGradients, Operator, shared};
 use crate::attributes::{float, float_or, int, int_or};
 use crate::builder::GraphBuilder;
 use crate::graph::{Site, Value};
@@ -34,6 +34,15 @@ impl Operator for Gemm {
             }
         }
         Ok(vec![ValueType::f32(shape)])
+    }
+
+    /// A multiplication and an addition for every element of the output and of the inner dimension.
+    fn flops(&self, site: &Site<'_>) -> u64 {
+        let inner = usize::from(!flag(site, "transA"));
+        let dim = site
+            .float(0)
+            .and_then(|a| a.shape().get(inner).copied().ok_or_else(String::new));
+        shared::product_flops(site, dim)
     }
 
     /// `dA' = alpha·dy·B'ᵀ`, `dB' = alpha·A'ᵀ·dy`, `dC = beta·dy` summed over what was broadcast.

@@ -1,6 +1,6 @@
 //! MatMul: `C = A·B` over the last two axes, broadcasting those before, as numpy does. Saves `A` and `B`.
 
-use super::{InputGradients, Operator};
+use super::{InputGradients, Operator, shared};
 use crate::attributes::int;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
@@ -31,6 +31,14 @@ impl Operator for MatMul {
             );
         }
         Ok(vec![ValueType::f32(shape)])
+    }
+
+    /// A multiplication and an addition for every element of the output and of the inner dimension.
+    fn flops(&self, site: &Site<'_>) -> u64 {
+        shared::product_flops(
+            site,
+            Product::new(site).map(|product| product.left[product.left.len() - 1]),
+        )
     }
 
     /// `dA = dC·Bᵀ`, `dB = Aᵀ·dC`, each summed over what was broadcast.

@@ -7,7 +7,9 @@ use super::shared_known::{self, Known};
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::{Element, Int, Shape, ValueType, broadcast, normalize_axis};
+use crate::shape::{
+    Dim, Element, Int, Shape, ValueType, broadcast, elements_per_example, normalize_axis,
+};
 use crate::tensor::Tensor;
 
 /// Output type of an operator that works on each element of one input.
@@ -180,4 +182,17 @@ pub(super) fn same_gradients(
     let inputs = 0..site.proto.input.len();
     let whole = inputs.map(|index| site.wants(index).then(|| whole.to_owned()));
     unbroadcast_all(site, whole.collect(), graph)
+}
+
+/// Additions and multiplications of a product over an inner dimension, for one example.
+pub(super) fn product_flops(site: &Site<'_>, inner: Result<Dim, String>) -> u64 {
+    let output = site
+        .optional_output(0)
+        .map(|own| elements_per_example(own.shape()));
+    match (output.flatten(), inner) {
+        (Some(output), Ok(Dim::Fixed(inner) | Dim::Batch(inner))) => {
+            output.saturating_mul(inner).saturating_mul(2)
+        }
+        _ => 0,
+    }
 }
