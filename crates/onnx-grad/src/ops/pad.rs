@@ -89,7 +89,8 @@ impl Border {
 
     fn check(&self, mode: Mode, shape: &[Dim]) -> Result<(), String> {
         let allowed = match mode {
-            Mode::Constant => self.padded() > 0,
+            // What is taken away must be there.
+            Mode::Constant => self.size + self.before.min(0) + self.after.min(0) > 0,
             Mode::Edge => self.before >= 0 && self.after >= 0,
             Mode::Reflect => {
                 let inside = 0..self.size;

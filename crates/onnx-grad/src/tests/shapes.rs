@@ -178,6 +178,12 @@ fn sizes_must_fit() {
         &[&[0, -2, 0, -1]],
         &[],
     );
+    of_x(
+        "cannot pad axis 1 of [N,3] by -3 and 4",
+        "Pad",
+        &[&[0, -3, 0, 4]],
+        &[],
+    );
     let reflect = [text("mode", "reflect")];
     of_x(
         "cannot pad axis 1 of [N,3] by 3 and 0",

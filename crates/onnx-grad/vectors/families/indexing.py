@@ -80,10 +80,10 @@ def positions(add, p):
         add(f"gather_nd_table_{opset}", {"t": p(3, 2, 2), "v": p(2)},
             [("GatherND", ["t", "i"], "g", {}), ("Mul", ["g", "v"], "m", {}), ("Mul", ["m", "x"], "y", {})],
             lambda q, x, i: q["t"][i[..., 0], i[..., 1]] * q["v"] * x, width=2, indices={"i": ((2,), 2)}, opset=opset)
-        add(f"gather_nd_table_from_end_{opset}", {"t": p(2, 3), "v": p(3, 1)},
+        add(f"gather_nd_table_from_end_{opset}", {"t": p(2, 3), "v": p(3)},
             [("Sub", ["i", "two"], "j", {}), ("GatherND", ["t", "j"], "g", {}), ("Mul", ["g", "v"], "m", {}),
              ("Mul", ["m", "x"], "y", {})],
-            lambda q, x, i: q["t"][i[..., 0] - 2] * q["v"] * x, dims=(3, 3), indices={"i": ((3, 1), 2)},
+            lambda q, x, i: q["t"][i[..., 0] - 2, i[..., 1] - 2] * q["v"] * x, dims=(3,), indices={"i": ((3, 2), 2)},
             constants=[("two", np.int64(2))], opset=opset)
         rows = lambda i: jnp.arange(len(i))
         add(f"gather_nd_rows_{opset}", {"w": p(3, 2), "v": p(2)},

@@ -96,7 +96,8 @@ def slices(moved):
 
 
 def repeats(moved, add, p):
-    moved("expand", [("Expand", ["h", "s"], "o", {})], lambda h: jnp.broadcast_to(h, (len(h), 4, 3)), (1, 3), (3,), (4, 3),
+    moved("expand", [("Expand", ["h", "s"], "e", {}), ("Flatten", ["e"], "o", {})],
+          lambda h: jnp.broadcast_to(h, (len(h), 4, 3)).reshape(-1, 12), (1, 3), (3,), (12,),
           constants=[ints("s", 1, 4, 1)], opset=13)
     add("expand_higher", {"b": p(3, 1), "v": p(2)},
         [("Expand", ["b", "s"], "e", {}), ("Mul", ["x", "e"], "h", {}), ("Mul", ["h", "v"], "y", {})],
