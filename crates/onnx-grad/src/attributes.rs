@@ -1,7 +1,7 @@
 //! Reading a node's attributes, and writing those of the nodes that we make.
 
 use crate::proto::attribute_proto::AttributeType;
-use crate::proto::{AttributeProto, NodeProto};
+use crate::proto::{AttributeProto, GraphProto, NodeProto};
 
 /// The attribute of that name.
 pub(crate) fn find<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
@@ -63,6 +63,16 @@ pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::String as i32),
         s: Some(value.as_bytes().to_vec()),
+        ..AttributeProto::default()
+    }
+}
+
+/// A graph attribute of a node that we write.
+pub(crate) fn graph(name: &str, value: GraphProto) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Graph as i32),
+        g: Some(value),
         ..AttributeProto::default()
     }
 }

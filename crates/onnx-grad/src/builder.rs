@@ -186,6 +186,18 @@ impl GraphBuilder {
         self.node("Transpose", &[value], &[ints("perm", order)])
     }
 
+    /// The part of a value from `start` to before `end` along each of the axes.
+    pub(crate) fn slice(
+        &mut self,
+        value: &str,
+        axes: &[i64],
+        starts: &[i64],
+        ends: &[i64],
+    ) -> String {
+        let [starts, ends, axes] = [starts, ends, axes].map(|values| self.integers(values));
+        self.node("Slice", &[value, &starts, &ends, &axes], &[])
+    }
+
     /// Number of elements, as a float of rank 0.
     pub(crate) fn size(&mut self, value: &str) -> String {
         let size = self.node("Size", &[value], &[]);

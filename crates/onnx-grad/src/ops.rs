@@ -37,6 +37,7 @@ mod gelu;
 mod gemm;
 mod greater;
 mod greater_or_equal;
+mod gru;
 mod hard_sigmoid;
 mod hard_swish;
 mod identity;
@@ -46,6 +47,7 @@ mod less;
 mod less_or_equal;
 mod log;
 mod log_softmax;
+mod lstm;
 mod matmul;
 mod max;
 mod mean;
@@ -62,6 +64,7 @@ mod pow;
 mod prelu;
 mod range;
 mod reciprocal;
+mod recurrent;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;
@@ -76,7 +79,9 @@ mod relu;
 mod reshape;
 mod resize;
 mod resize_axis;
+mod rnn;
 mod round;
+mod scan;
 mod scatter_elements;
 mod scatter_nd;
 mod selu;
@@ -233,6 +238,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &gemm::Gemm,
     &greater::Greater,
     &greater_or_equal::GreaterOrEqual,
+    &gru::Gru,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &identity::Identity,
@@ -242,6 +248,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &less_or_equal::LessOrEqual,
     &log::Log,
     &log_softmax::LogSoftmax,
+    &lstm::Lstm,
     &matmul::MatMul,
     &max::Max,
     &mean::Mean,
@@ -271,6 +278,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &relu::Relu,
     &reshape::Reshape,
     &resize::Resize,
+    &rnn::Rnn,
     &round::Round,
     &scatter_elements::ScatterElements,
     &scatter_nd::ScatterND,

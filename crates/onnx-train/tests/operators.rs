@@ -208,6 +208,7 @@ families! {
     einsum,
     elementwise,
     indexing,
+    recurrent,
     reductions,
     resampling,
     shapes,
