@@ -198,6 +198,18 @@ impl GraphBuilder {
         self.node("Slice", &[value, &starts, &ends, &axes], &[])
     }
 
+    /// The parts of a value of these sizes along an axis.
+    pub(crate) fn split(&mut self, value: &str, axis: i64, sizes: &[i64]) -> Vec<String> {
+        let count = sizes.len();
+        let sizes = self.integers(sizes);
+        self.node_outputs("Split", &[value, &sizes], &[int("axis", axis)], count)
+    }
+
+    /// Values joined along an axis.
+    pub(crate) fn concat(&mut self, values: &[&str], axis: i64) -> String {
+        self.node("Concat", values, &[int("axis", axis)])
+    }
+
     /// Number of elements, as a float of rank 0.
     pub(crate) fn size(&mut self, value: &str) -> String {
         let size = self.node("Size", &[value], &[]);

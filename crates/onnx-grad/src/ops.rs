@@ -65,6 +65,8 @@ mod prelu;
 mod range;
 mod reciprocal;
 mod recurrent;
+mod recurrent_layer;
+mod recurrent_pass;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;

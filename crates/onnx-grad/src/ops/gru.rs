@@ -3,7 +3,9 @@
 //! `hₜ = (1 − z)·n + z·hₜ₋₁`. Of `n`, `r` multiplies `hₜ₋₁` before the product by `R`, or with
 //! `linear_before_reset` what the product and its bias give. Saves `X` and all `hₜ`; gates are computed anew.
 
-use super::recurrent::{self, Layer, Pass, Swept, concat, minus_product, split};
+use super::recurrent::{self, Swept, minus_product};
+use super::recurrent_layer::{self, Layer};
+use super::recurrent_pass::Pass;
 use super::scan::Turn;
 use super::{InputGradients, Operator};
 use crate::attributes::int_or;
@@ -24,12 +26,12 @@ impl Operator for Gru {
 
     fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String> {
         let layer = Layer::new(site, GATES, STATES)?;
-        recurrent::default_activations(site, &layer, &["Sigmoid", "Tanh"])?;
+        recurrent_layer::default_activations(site, &layer, &["Sigmoid", "Tanh"])?;
         Ok(layer.outputs(STATES))
     }
 
     fn differentiable(&self, input: usize) -> bool {
-        recurrent::differentiable(input)
+        recurrent_layer::differentiable(input)
     }
 
     fn differentiable_output(&self, output: usize) -> bool {
@@ -77,7 +79,7 @@ struct Slopes {
 fn slopes(pass: &Pass<'_>, gates: &str, z: &str, n: &str, graph: &mut GraphBuilder) -> Slopes {
     let hidden = pass.layer.hidden;
     let slope = minus_product(gates, gates, gates, graph);
-    let slope = split(&slope, 1, &[hidden, hidden], graph);
+    let slope = graph.split(&slope, 1, &[hidden, hidden]);
     let change = graph.node("Sub", &[&pass.before, n], &[]);
     let update = graph.node("Mul", &[&change, &slope[0]], &[]);
     let one = graph.scalar(1.0);
@@ -100,13 +102,13 @@ fn sweep_reset_last(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Swept {
     let two = [2 * hidden, hidden];
     let biases = pass.biases.as_ref();
     let of_x = pass.of_input(biases.map(|[w, _]| w.as_str()), graph);
-    let of_x = split(&of_x, 1, &two, graph);
+    let of_x = graph.split(&of_x, 1, &two);
     let bias = biases.map(|[_, r]| r.as_str());
     let of_h = pass.product(&pass.before, &pass.r, bias, graph);
-    let of_h = split(&of_h, 1, &two, graph);
+    let of_h = graph.split(&of_h, 1, &two);
     let sums = graph.node("Add", &[&of_x[0], &of_h[0]], &[]);
     let gates = graph.node("Sigmoid", &[&sums], &[]);
-    let parts = split(&gates, 1, &[hidden, hidden], graph);
+    let parts = graph.split(&gates, 1, &[hidden, hidden]);
     let (z, r, m) = (&parts[0], &parts[1], &of_h[1]);
     let reset = graph.node("Mul", &[r, m], &[]);
     let sum = graph.node("Add", &[&of_x[1], &reset], &[]);
@@ -116,14 +118,14 @@ fn sweep_reset_last(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Swept {
     let through = graph.node("Mul", &[&slopes.new, m], &[]);
     let of_r = graph.node("Mul", &[&through, &slopes.reset], &[]);
     let of_m = graph.node("Mul", &[&slopes.new, r], &[]);
-    let all = concat(&[&slopes.update, &of_r, &of_m], 1, graph);
+    let all = graph.concat(&[&slopes.update, &of_r, &of_m], 1);
     let turns = pass.backwards(
         [&pass.last],
         &[(&all, 3), (&slopes.kept, 1)],
         [3, 1],
         |graph, step| {
             let [gradient] = step.states;
-            let each = concat(&[gradient, gradient, gradient], 1, graph);
+            let each = graph.concat(&[gradient, gradient, gradient], 1);
             let sums = graph.node("Mul", &[&each, &step.values[0]], &[]);
             let direct = graph.node("Mul", &[gradient, &step.values[1]], &[]);
             Turn {
@@ -137,7 +139,7 @@ fn sweep_reset_last(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Swept {
     let of_n = graph.node("Mul", &[&gradient, &slopes.new], &[]);
     let of_gates = graph.slice(&recurrent, &[1], &[0], &[2 * hidden]);
     Swept {
-        gates: concat(&[&of_gates, &of_n], 1, graph),
+        gates: graph.concat(&[&of_gates, &of_n], 1),
         products: vec![(recurrent.clone(), pass.before.clone())],
         recurrent: Some(recurrent),
         initial: turns.states.into(),
@@ -151,11 +153,11 @@ fn sweep_reset_first(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Swept {
     let two = [2 * hidden, hidden];
     let bias = pass.bias(graph);
     let of_x = pass.of_input(bias.as_deref(), graph);
-    let of_x = split(&of_x, 1, &two, graph);
-    let rows = split(&pass.r, 0, &two, graph);
+    let of_x = graph.split(&of_x, 1, &two);
+    let rows = graph.split(&pass.r, 0, &two);
     let sums = pass.product(&pass.before, &rows[0], Some(&of_x[0]), graph);
     let gates = graph.node("Sigmoid", &[&sums], &[]);
-    let parts = split(&gates, 1, &[hidden, hidden], graph);
+    let parts = graph.split(&gates, 1, &[hidden, hidden]);
     let (z, r) = (&parts[0], &parts[1]);
     let reset = graph.node("Mul", &[r, &pass.before], &[]);
     let sum = pass.product(&reset, &rows[1], Some(&of_x[1]), graph);
@@ -163,7 +165,7 @@ fn sweep_reset_first(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Swept {
 
     let slopes = slopes(pass, &gates, z, &n, graph);
     let of_r = graph.node("Mul", &[&pass.before, &slopes.reset], &[]);
-    let both = concat(&[&slopes.update, &of_r], 1, graph);
+    let both = graph.concat(&[&slopes.update, &of_r], 1);
     let turns = pass.backwards(
         [&pass.last],
         &[(&slopes.new, 1), (&both, 2), (&slopes.kept, 1), (r, 1)],
@@ -173,7 +175,7 @@ fn sweep_reset_first(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Swept {
             let [new, both, kept, r] = [0, 1, 2, 3].map(|index| step.values[index].as_str());
             let of_n = graph.node("Mul", &[gradient, new], &[]);
             let of_reset = graph.node("Gemm", &[&of_n, &rows[1]], &[]);
-            let each = concat(&[gradient, &of_reset], 1, graph);
+            let each = graph.concat(&[gradient, &of_reset], 1);
             let of_gates = graph.node("Mul", &[&each, both], &[]);
             let direct = graph.node("Mul", &[gradient, kept], &[]);
             let by_reset = graph.node("Mul", &[&of_reset, r], &[]);
@@ -187,7 +189,7 @@ fn sweep_reset_first(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Swept {
     );
     let [of_n, of_gates] = turns.kept;
     Swept {
-        gates: concat(&[&of_gates, &of_n], 1, graph),
+        gates: graph.concat(&[&of_gates, &of_n], 1),
         products: vec![(of_gates, pass.before.clone()), (of_n, reset)],
         recurrent: None,
         initial: turns.states.into(),

@@ -2,7 +2,9 @@
 //! `i, o, f = σ(…)`, `g = tanh(…)`, each of its rows of `xₜ·Wᵀ + hₜ₋₁·Rᵀ + bW + bR`, in this order;
 //! `cₜ = f·cₜ₋₁ + i·g`, `hₜ = o·tanh cₜ`. Saves `X` and all `hₜ`; gates and cells are computed anew.
 
-use super::recurrent::{self, INITIAL_C, Layer, Pass, Swept, concat, minus_product, split};
+use super::recurrent::{self, Swept, minus_product};
+use super::recurrent_layer::{self, INITIAL_C, Layer};
+use super::recurrent_pass::Pass;
 use super::scan::Turn;
 use super::{InputGradients, Operator};
 use crate::builder::GraphBuilder;
@@ -22,12 +24,12 @@ impl Operator for Lstm {
 
     fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String> {
         let layer = Layer::new(site, GATES, STATES)?;
-        recurrent::default_activations(site, &layer, &["Sigmoid", "Tanh", "Tanh"])?;
+        recurrent_layer::default_activations(site, &layer, &["Sigmoid", "Tanh", "Tanh"])?;
         Ok(layer.outputs(STATES))
     }
 
     fn differentiable(&self, input: usize) -> bool {
-        recurrent::differentiable(input)
+        recurrent_layer::differentiable(input)
     }
 
     fn differentiable_output(&self, output: usize) -> bool {
@@ -73,7 +75,7 @@ fn sweep(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Swept {
             let [cell, sums, forget] = [0, 1, 2].map(|index| step.values[index].as_str());
             let through = graph.node("Mul", &[hidden, cell], &[]);
             let own = graph.node("Add", &[later, &through], &[]);
-            let each = concat(&[&own, hidden, &own, &own], 1, graph);
+            let each = graph.concat(&[&own, hidden, &own, &own], 1);
             let gates = graph.node("Mul", &[&each, sums], &[]);
             let earlier = graph.node("Mul", &[&own, forget], &[]);
             Turn {
@@ -97,10 +99,10 @@ fn slopes(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Slopes {
     let bias = pass.bias(graph);
     let inputs = pass.of_input(bias.as_deref(), graph);
     let sums = pass.product(&pass.before, &pass.r, Some(&inputs), graph);
-    let parts = split(&sums, 1, &[3 * hidden, hidden], graph);
+    let parts = graph.split(&sums, 1, &[3 * hidden, hidden]);
     let squashed = graph.node("Sigmoid", &[&parts[0]], &[]);
     let g = graph.node("Tanh", &[&parts[1]], &[]);
-    let gates = split(&squashed, 1, &[hidden, hidden, hidden], graph);
+    let gates = graph.split(&squashed, 1, &[hidden, hidden, hidden]);
     let [i, o, f] = [0, 1, 2].map(|index| gates[index].as_str());
     let added = graph.node("Mul", &[i, &g], &[]);
 
@@ -124,10 +126,10 @@ fn slopes(pass: &Pass<'_>, graph: &mut GraphBuilder) -> Slopes {
 
     // σ' = σ − σ², i·g' = i − (i·g)·g, and o·tanh' = o − (o·tanh)·tanh, of which o·tanh is hₜ.
     let slope = minus_product(&squashed, &squashed, &squashed, graph);
-    let factors = concat(&[&g, &squashed_cells, &before], 1, graph);
+    let factors = graph.concat(&[&g, &squashed_cells, &before], 1);
     let of_sigmoids = graph.node("Mul", &[&slope, &factors], &[]);
     let of_tanh = minus_product(i, &added, &g, graph);
-    let sums = concat(&[&of_sigmoids, &of_tanh], 1, graph);
+    let sums = graph.concat(&[&of_sigmoids, &of_tanh], 1);
     let cell = minus_product(o, &pass.after, &squashed_cells, graph);
     Slopes {
         cell: pass.or_beyond(cell, 0.0, graph),

@@ -1,7 +1,9 @@
 //! RNN (Elman, "Finding structure in time", 1990), with tanh or ReLU as `f`:
 //! `hₜ = f(xₜ·Wᵀ + hₜ₋₁·Rᵀ + bW + bR)`. Saves `X` and all `hₜ`. ReLU's slope at 0 is 0.
 
-use super::recurrent::{self, Layer, Pass, Swept};
+use super::recurrent::{self, Swept};
+use super::recurrent_layer::{self, Layer};
+use super::recurrent_pass::Pass;
 use super::scan::Turn;
 use super::{InputGradients, Operator};
 use crate::builder::GraphBuilder;
@@ -25,7 +27,7 @@ impl Operator for Rnn {
     }
 
     fn differentiable(&self, input: usize) -> bool {
-        recurrent::differentiable(input)
+        recurrent_layer::differentiable(input)
     }
 
     fn differentiable_output(&self, output: usize) -> bool {
@@ -59,7 +61,7 @@ enum Activation {
 }
 
 fn activations(site: &Site<'_>, layer: &Layer) -> Result<Vec<Activation>, String> {
-    let names = recurrent::activations(site, layer, &["Tanh"])?;
+    let names = recurrent_layer::activations(site, layer, &["Tanh"])?;
     let known = |name: &String| match name.to_ascii_lowercase().as_str() {
         "tanh" => Ok(Activation::Tanh),
         "relu" => Ok(Activation::Relu),
