@@ -186,18 +186,6 @@ impl GraphBuilder {
         self.node("Transpose", &[value], &[ints("perm", order)])
     }
 
-    /// The part of a value from `start` to before `end` along each of the axes.
-    pub(crate) fn slice(
-        &mut self,
-        value: &str,
-        axes: &[i64],
-        starts: &[i64],
-        ends: &[i64],
-    ) -> String {
-        let [starts, ends, axes] = [starts, ends, axes].map(|values| self.integers(values));
-        self.node("Slice", &[value, &starts, &ends, &axes], &[])
-    }
-
     /// The parts of a value of these sizes along an axis.
     pub(crate) fn split(&mut self, value: &str, axis: i64, sizes: &[i64]) -> Vec<String> {
         let count = sizes.len();
@@ -284,7 +272,7 @@ impl GraphBuilder {
                 .iter()
                 .any(|name| needed.contains(name))
             {
-                needed.extend(self.nodes[at].input.iter().cloned());
+                read_into(&self.nodes[at], &mut needed);
             }
         }
         self.nodes
@@ -327,6 +315,15 @@ impl GraphBuilder {
             ..ModelProto::default()
         }
         .encode_to_vec()
+    }
+}
+
+/// Adds the names that a node reads, and the bodies of loops within it.
+fn read_into(node: &NodeProto, names: &mut BTreeSet<String>) {
+    names.extend(node.input.iter().cloned());
+    let bodies = node.attribute.iter().filter_map(|own| own.g.as_ref());
+    for inner in bodies.flat_map(|body| &body.node) {
+        read_into(inner, names);
     }
 }
 
