@@ -9,6 +9,7 @@ mod add;
 mod and;
 mod arg_max;
 mod arg_min;
+mod average_pool;
 mod cast;
 mod cast_like;
 mod ceil;
@@ -17,6 +18,8 @@ mod clip;
 mod concat;
 mod constant;
 mod constant_of_shape;
+mod conv;
+mod conv_transpose;
 mod cos;
 mod cum_sum;
 mod depth_to_space;
@@ -35,6 +38,8 @@ mod gather_elements;
 mod gather_nd;
 mod gelu;
 mod gemm;
+mod global_average_pool;
+mod global_max_pool;
 mod greater;
 mod greater_or_equal;
 mod gru;
@@ -50,6 +55,7 @@ mod log_softmax;
 mod lstm;
 mod matmul;
 mod max;
+mod max_pool;
 mod mean;
 mod min;
 mod mish;
@@ -92,14 +98,17 @@ mod shared;
 mod shared_arg;
 mod shared_axes;
 mod shared_blocks;
+mod shared_convolution;
 mod shared_elements;
 mod shared_exponential;
 mod shared_extremes;
 mod shared_index;
 mod shared_known;
 mod shared_logic;
+mod shared_pooling;
 mod shared_reduce;
 mod shared_scatter;
+mod shared_windows;
 mod sigmoid;
 mod sign;
 mod sin;
@@ -212,6 +221,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &and::And,
     &arg_max::ArgMax,
     &arg_min::ArgMin,
+    &average_pool::AveragePool,
     &cast::Cast,
     &cast_like::CastLike,
     &ceil::Ceil,
@@ -220,6 +230,8 @@ static OPERATORS: &[&dyn Operator] = &[
     &concat::Concat,
     &constant::Constant,
     &constant_of_shape::ConstantOfShape,
+    &conv::Conv,
+    &conv_transpose::ConvTranspose,
     &cos::Cos,
     &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
@@ -238,6 +250,8 @@ static OPERATORS: &[&dyn Operator] = &[
     &gather_nd::GatherND,
     &gelu::Gelu,
     &gemm::Gemm,
+    &global_average_pool::GlobalAveragePool,
+    &global_max_pool::GlobalMaxPool,
     &greater::Greater,
     &greater_or_equal::GreaterOrEqual,
     &gru::Gru,
@@ -253,6 +267,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &lstm::Lstm,
     &matmul::MatMul,
     &max::Max,
+    &max_pool::MaxPool,
     &mean::Mean,
     &min::Min,
     &mish::Mish,

@@ -204,6 +204,7 @@ macro_rules! families {
 }
 
 families! {
+    convolution,
     dense,
     einsum,
     elementwise,

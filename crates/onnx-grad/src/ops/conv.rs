@@ -1,0 +1,69 @@
+//! Conv: `y[n, m, p] = b[m] + Σ w[m, c, t]·x[n, c, stride·p + dilation·t − begin]` over input channels c of
+//! the group and elements t of the window, in one or two dimensions. Saves `x` and `w`.
+
+use super::shared_convolution::{Convolution, bias_gradient};
+use super::shared_windows::Windows;
+use super::{InputGradients, Operator};
+use crate::builder::GraphBuilder;
+use crate::graph::Site;
+use crate::shape::{Dim, Shape, ValueType, show};
+
+pub(crate) struct Conv;
+
+impl Operator for Conv {
+    fn name(&self) -> &'static str {
+        "Conv"
+    }
+
+    fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String> {
+        site.at_most_inputs(3)?;
+        let own = read(site)?;
+        Convolution::check_bias(site, own.outputs)?;
+        let mut shape: Shape = vec![site.input(0)?.shape()[0], Dim::Fixed(own.outputs as u64)];
+        let places = own
+            .windows
+            .0
+            .iter()
+            .map(|axis| Dim::Fixed(axis.outputs as u64));
+        shape.extend(places);
+        Ok(vec![ValueType::f32(shape)])
+    }
+
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
+        let own = read(site)?;
+        let (x, w) = (&site.input(0)?.name, &site.input(1)?.name);
+        Ok(vec![
+            site.wants(0)
+                .then(|| own.input_gradient(upstream, w, graph)),
+            site.wants(1)
+                .then(|| own.weight_gradient(x, upstream, graph)),
+            site.wants(2)
+                .then(|| bias_gradient(upstream, own.windows.rank(), graph)),
+        ])
+    }
+}
+
+fn read(site: &Site<'_>) -> Result<Convolution, String> {
+    let x = site.float(0)?;
+    let weights = Convolution::weights(site)?;
+    let windows = Windows::read(site, x.shape(), &weights[2..])?;
+    let (inputs, outputs) = (Convolution::channels(x)?, weights[0]);
+    let group = Convolution::group(site, inputs)?;
+    if inputs / group != weights[1] || outputs % group != 0 {
+        return Err(format!(
+            "its weights {weights:?} do not fit {} in {group} groups",
+            show(x.shape())
+        ));
+    }
+    Ok(Convolution {
+        inputs,
+        outputs,
+        group,
+        windows,
+    })
+}
