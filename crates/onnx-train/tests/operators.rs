@@ -209,7 +209,11 @@ families! {
     einsum,
     elementwise,
     indexing,
+<<<<<<< HEAD
     recurrent,
+=======
+    pooling,
+>>>>>>> bf3e546 (Train max and average pooling without the Indices output, which is slow)
     reductions,
     resampling,
     shapes,

@@ -72,12 +72,15 @@ fn counts(axis: &Axis, padding: bool) -> Vec<i64> {
         true => (-axis.begin, axis.input + axis.declared_end),
         false => (0, axis.input),
     };
-    let windows = (0..axis.outputs).map(|at| at * axis.stride - axis.begin);
-    let count = |start: i64| {
-        let elements = (0..axis.kernel).map(|tap| start + tap * axis.dilation);
-        elements.filter(|at| (first..last).contains(at)).count() as i64
+    // How many of a window's elements lie before this place.
+    let before = |start: i64, place: i64| {
+        let elements = (place - start + axis.dilation - 1).div_euclid(axis.dilation);
+        elements.clamp(0, axis.kernel)
     };
-    windows.map(count).collect()
+    let starts = (0..axis.outputs).map(|at| at * axis.stride - axis.begin);
+    starts
+        .map(|start| before(start, last) - before(start, first))
+        .collect()
 }
 
 /// A kernel of ones for one channel.
