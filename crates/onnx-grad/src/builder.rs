@@ -121,6 +121,11 @@ impl GraphBuilder {
     }
 
     fn push(
+        self.node_of_outputs(operator, inputs, attributes, vec![output]);
+    }
+
+    /// Adds a node whose outputs have the given names.
+    pub(crate) fn node_of_outputs(
         &mut self,
         operator: &str,
         inputs: &[&str],

@@ -82,11 +82,11 @@ pub(crate) fn write_forward(
             continue;
         }
         let site = Site::new(graph.opset, &graph.values, node, None);
-        let trained = match purpose {
+        let replaced = match purpose {
             Purpose::Train => node.operator.train(&site, &mut builder),
-            Purpose::Evaluate => Ok(false),
+            Purpose::Evaluate => node.operator.evaluate(&site, &mut builder),
         };
-        if !trained.map_err(|reason| fault(index, node, reason))? {
+        if !replaced.map_err(|reason| fault(index, node, reason))? {
             builder.nodes.push(node.proto.clone());
         }
     }

@@ -10,6 +10,7 @@ mod and;
 mod arg_max;
 mod arg_min;
 mod average_pool;
+mod batch_normalization;
 mod cast;
 mod cast_like;
 mod ceil;
@@ -24,6 +25,7 @@ mod cos;
 mod cum_sum;
 mod depth_to_space;
 mod div;
+mod dropout;
 mod einsum;
 mod elu;
 mod equal;
@@ -42,11 +44,17 @@ mod global_average_pool;
 mod global_max_pool;
 mod greater;
 mod greater_or_equal;
+<<<<<<< HEAD
 mod gru;
+=======
+mod group_normalization;
+>>>>>>> c7aedfe (Train normalisation by the runtime's own kernels, and Dropout by the trainer's noise)
 mod hard_sigmoid;
 mod hard_swish;
 mod identity;
+mod instance_normalization;
 mod is_nan;
+mod layer_normalization;
 mod leaky_relu;
 mod less;
 mod less_or_equal;
@@ -105,6 +113,7 @@ mod shared_extremes;
 mod shared_index;
 mod shared_known;
 mod shared_logic;
+mod shared_normalization;
 mod shared_pooling;
 mod shared_reduce;
 mod shared_scatter;
@@ -189,6 +198,12 @@ pub(crate) trait Operator: Sync {
         Ok(false)
     }
 
+    /// Writes other nodes in place of this one where the model is evaluated, if it was exported so as to
+    /// behave otherwise there. Returns whether it did.
+    fn evaluate(&self, _site: &Site<'_>, _graph: &mut GraphBuilder) -> Result<bool, String> {
+        Ok(false)
+    }
+
     /// Writes the gradients of the wanted inputs, given the gradient of the first output. Only called
     /// where an input is wanted.
     fn gradient(
@@ -222,6 +237,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &arg_max::ArgMax,
     &arg_min::ArgMin,
     &average_pool::AveragePool,
+    &batch_normalization::BatchNormalization,
     &cast::Cast,
     &cast_like::CastLike,
     &ceil::Ceil,
@@ -236,6 +252,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
     &div::Div,
+    &dropout::Dropout,
     &einsum::Einsum,
     &elu::Elu,
     &equal::Equal,
@@ -254,11 +271,17 @@ static OPERATORS: &[&dyn Operator] = &[
     &global_max_pool::GlobalMaxPool,
     &greater::Greater,
     &greater_or_equal::GreaterOrEqual,
+<<<<<<< HEAD
     &gru::Gru,
+=======
+    &group_normalization::GroupNormalization,
+>>>>>>> c7aedfe (Train normalisation by the runtime's own kernels, and Dropout by the trainer's noise)
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &identity::Identity,
+    &instance_normalization::InstanceNormalization,
     &is_nan::IsNaN,
+    &layer_normalization::LayerNormalization,
     &leaky_relu::LeakyRelu,
     &less::Less,
     &less_or_equal::LessOrEqual,

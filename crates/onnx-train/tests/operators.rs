@@ -210,8 +210,12 @@ families! {
     elementwise,
     indexing,
 <<<<<<< HEAD
+<<<<<<< HEAD
     recurrent,
 =======
+=======
+    normalization,
+>>>>>>> c7aedfe (Train normalisation by the runtime's own kernels, and Dropout by the trainer's noise)
     pooling,
 >>>>>>> bf3e546 (Train max and average pooling without the Indices output, which is slow)
     reductions,

@@ -12,6 +12,11 @@ pub(super) fn pool(site: &Site<'_>) -> Result<(Windows, ValueType), String> {
     site.at_most_inputs(1)?;
     let shape = site.float(0)?.shape();
     let windows = Windows::read(site, shape, kernel_shape(site)?)?;
+    // ONNX Runtime has no such windows, which would hold nothing but padding.
+    let mut axes = windows.0.iter();
+    if axes.any(|axis| axis.begin.max(axis.declared_end) >= axis.kernel) {
+        return Err("its pads must be smaller than its kernel".to_owned());
+    }
     let mut pooled = shape.get(..2).unwrap_or_default().to_vec();
     pooled.extend(windows.0.iter().map(|axis| Dim::Fixed(axis.outputs as u64)));
     Ok((windows, ValueType::f32(pooled)))

@@ -1,0 +1,235 @@
+//! BatchNormalization (Ioffe and Szegedy, 2015): `y = scale·(x − mean)/√(variance + epsilon) + bias` for each
+//! channel; in training with mean and population variance of the batch, in evaluation with the running
+//! ones. Saves mean and variance.
+//!
+//! A step moves the running statistics as ONNX defines it: `running·momentum + batch·(1 − momentum)`, with
+//! the population variance. PyTorch's `momentum` is 1 minus this one, which its exporter sees to; but its
+//! running variance is the unbiased one, larger by n/(n − 1) for n numbers a channel.
+
+use super::shared_normalization::{channels, check_vector, epsilon, inverse_deviation};
+use super::{InputGradients, Operator};
+use crate::attributes::{float, float_or, int, int_or};
+use crate::builder::GraphBuilder;
+use crate::graph::Site;
+use crate::shape::{Dim, ValueType};
+
+/// Where the node does not say, from the ONNX specification.
+const MOMENTUM_DEFAULT: f32 = 0.9;
+/// First operator set whose node computes a batch's statistics.
+const TRAINING_MODE_SINCE: i64 = 14;
+
+pub(crate) struct BatchNormalization;
+
+impl Operator for BatchNormalization {
+    fn name(&self) -> &'static str {
+        "BatchNormalization"
+    }
+
+    fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String> {
+        site.at_most_inputs(5)?;
+        let channels = channels(site)?;
+        for index in 1..5 {
+            check_vector(site, index, channels)?;
+        }
+        let mut types = vec![site.float(0)?.value_type.clone()];
+        // Before, further outputs were such that the runtime does not have either.
+        if site.opset >= TRAINING_MODE_SINCE {
+            types.resize(3, ValueType::f32(vec![Dim::Fixed(channels)]));
+        }
+        Ok(types)
+    }
+
+    fn differentiable(&self, input: usize) -> bool {
+        input < 3
+    }
+
+    fn statistics(&self) -> &'static [usize] {
+        &[3, 4]
+    }
+
+    fn train(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
+        let y = &site.output()?.name;
+        let batch = match site.opset >= TRAINING_MODE_SINCE {
+            true => fused(site, graph)?,
+            false => composed(site, graph)?,
+        };
+        let momentum = float_or(site.proto, "momentum", MOMENTUM_DEFAULT);
+        for (index, (what, value)) in ["mean", "variance"].into_iter().zip(batch).enumerate() {
+            let before = running(site, index, graph)?;
+            let after = match site.optional_output(1 + index) {
+                Some(output) => output.name.clone(),
+                None => graph.fresh("fl.running"),
+            };
+            mix(&before, &value, momentum, after.clone(), graph);
+            let name = site.input(3 + index)?.name.clone();
+            graph.statistics.insert(name, after);
+            graph.save(y, what, value);
+        }
+        Ok(true)
+    }
+
+    /// A model exported in training mode is evaluated with the running statistics all the same.
+    fn evaluate(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
+        if int_or(site.proto, "training_mode", 0) == 0 {
+            return Ok(false);
+        }
+        let mut node = site.proto.clone();
+        node.output.truncate(1);
+        node.attribute.retain(|own| own.name() != "training_mode");
+        graph.nodes.push(node);
+        for index in [1, 2] {
+            if let Some(output) = site.optional_output(index) {
+                let running = &site.input(2 + index)?.name;
+                graph.node_into("Identity", &[running], &[], output.name.clone());
+            }
+        }
+        Ok(true)
+    }
+
+    /// With `σ` the deviation, `n` numbers a channel and `c = x − mean`: `dbias = Σ dy`, `dscale = Σ dy·c/σ`,
+    /// `dx = scale/σ·(dy − dbias/n − c·dscale/(σ·n))`.
+    fn gradient(
+        &self,
+        site: &Site<'_>,
+        upstream: &str,
+        graph: &mut GraphBuilder,
+    ) -> Result<InputGradients, String> {
+        let (x, y) = (site.input(0)?, &site.output()?.name);
+        let axes = reduced_axes(x.shape().len());
+        let mean = graph.saved(y, "mean")?;
+        let variance = graph.saved(y, "variance")?;
+        let inverse = inverse_deviation(&variance, epsilon(site), graph);
+        let mean = column(&mean, x.shape().len(), graph);
+        let centred = graph.node("Sub", &[&x.name, &mean], &[]);
+        let product = graph.node("Mul", &[upstream, &centred], &[]);
+        let sum = graph.reduce_sum(&product, &axes, false);
+        let dscale = graph.node("Mul", &[&sum, &inverse], &[]);
+        let dbias = graph.reduce_sum(upstream, &axes, false);
+        let dx = match site.wants(0) {
+            true => Some(input_gradient(
+                site,
+                upstream,
+                [&centred, &inverse, &dscale, &dbias],
+                graph,
+            )?),
+            false => None,
+        };
+        Ok(vec![dx, Some(dscale), Some(dbias)])
+    }
+}
+
+fn input_gradient(
+    site: &Site<'_>,
+    upstream: &str,
+    [centred, inverse, dscale, dbias]: [&str; 4],
+    graph: &mut GraphBuilder,
+) -> Result<String, String> {
+    let x = site.input(0)?;
+    let channels = channels(site)?;
+    let count = numbers_a_channel(&x.name, channels, graph);
+    let slope = graph.node("Mul", &[&site.input(1)?.name, inverse], &[]);
+    let part = graph.node("Div", &[&slope, &count], &[]);
+    let part = graph.node("Neg", &[&part], &[]);
+    let shift = graph.node("Mul", &[&part, dbias], &[]);
+    let bend = graph.node("Mul", &[dscale, inverse], &[]);
+    let bend = graph.node("Mul", &[&part, &bend], &[]);
+    // With mean 0 and variance 1 this node is one pass of `slope·dy + shift`.
+    let zeros = graph.tensor(&[channels], &vec![0.0; channels as usize]);
+    let ones = graph.tensor(&[channels], &vec![1.0; channels as usize]);
+    let scaled = graph.node(
+        "BatchNormalization",
+        &[upstream, &slope, &shift, &zeros, &ones],
+        &[float("epsilon", 0.0)],
+    );
+    let bend = column(&bend, x.shape().len(), graph);
+    let bent = graph.node("Mul", &[centred, &bend], &[]);
+    Ok(graph.node("Add", &[&scaled, &bent], &[]))
+}
+
+/// The running mean (0) or variance (1): a node that shares it with an earlier one moves it on from there.
+fn running(site: &Site<'_>, index: usize, graph: &GraphBuilder) -> Result<String, String> {
+    let name = &site.input(3 + index)?.name;
+    Ok(graph.statistics.get(name).unwrap_or(name).clone())
+}
+
+/// Output, and the batch's mean and variance: without momentum they are the node's running ones.
+fn fused(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], String> {
+    let [x, scale, bias] = [site.input(0)?, site.input(1)?, site.input(2)?].map(|own| &own.name);
+    // ONNX Runtime writes these outputs over the inputs 3 and 4, whoever else reads those: they must be
+    // values of this node alone, and different operators keep them from being taken for one.
+    let mean = running(site, 0, graph)?;
+    let mean = graph.node("Neg", &[&mean], &[]);
+    let variance = running(site, 1, graph)?;
+    let variance = graph.node("Abs", &[&variance], &[]);
+    let statistics = [graph.fresh("fl.mean"), graph.fresh("fl.variance")];
+    let mut outputs = vec![site.output()?.name.clone()];
+    outputs.extend(statistics.clone());
+    graph.node_of_outputs(
+        "BatchNormalization",
+        &[x, scale, bias, &mean, &variance],
+        &[
+            float("epsilon", epsilon(site)),
+            float("momentum", 0.0),
+            int("training_mode", 1),
+        ],
+        outputs,
+    );
+    Ok(statistics)
+}
+
+/// The same for operator sets whose node has only the running statistics.
+fn composed(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], String> {
+    let x = site.input(0)?;
+    let rank = x.shape().len();
+    let axes = reduced_axes(rank);
+    let count = numbers_a_channel(&x.name, channels(site)?, graph);
+    let mean = |value: &str, graph: &mut GraphBuilder| {
+        let sum = graph.reduce_sum(value, &axes, false);
+        graph.node("Div", &[&sum, &count], &[])
+    };
+    let middle = mean(&x.name, graph);
+    let beside = column(&middle, rank, graph);
+    let centred = graph.node("Sub", &[&x.name, &beside], &[]);
+    let square = graph.node("Mul", &[&centred, &centred], &[]);
+    let variance = mean(&square, graph);
+    graph.node_into(
+        "BatchNormalization",
+        &[
+            &x.name,
+            &site.input(1)?.name,
+            &site.input(2)?.name,
+            &middle,
+            &variance,
+        ],
+        &[float("epsilon", epsilon(site))],
+        site.output()?.name.clone(),
+    );
+    Ok([middle, variance])
+}
+
+/// `before·momentum + batch·(1 − momentum)`.
+fn mix(before: &str, batch: &str, momentum: f32, after: String, graph: &mut GraphBuilder) {
+    let (old, new) = (graph.scalar(momentum), graph.scalar(1.0 - momentum));
+    let old = graph.node("Mul", &[before, &old], &[]);
+    let new = graph.node("Mul", &[batch, &new], &[]);
+    graph.node_into("Add", &[&old, &new], &[], after);
+}
+
+/// All axes but that of the channels.
+fn reduced_axes(rank: usize) -> Vec<i64> {
+    [0].into_iter().chain(2..rank as i64).collect()
+}
+
+/// A number for each channel, to be broadcast over the input.
+fn column(vector: &str, rank: usize, graph: &mut GraphBuilder) -> String {
+    let mut shape = vec![-1];
+    shape.resize(rank.saturating_sub(1), 1);
+    graph.reshape(vector, &shape)
+}
+
+/// How many numbers the batch has for a channel, as a float of rank 0.
+fn numbers_a_channel(x: &str, channels: u64, graph: &mut GraphBuilder) -> String {
+    let size = graph.size(x);
+    let channels = graph.scalar(channels as f32);
+    graph.node("Div", &[&size, &channels], &[])
+}
