@@ -2,6 +2,7 @@
 
 use crate::{ForwardModel, Limits};
 
+mod convolution;
 mod einsum;
 mod elementwise;
 mod foreign;

@@ -1,5 +1,5 @@
-//! GroupNormalization (Wu and He, "Group Normalization", 2018): `y = scale·(x − mean)/√(variance + epsilon)
-//! + bias`, with mean and population variance of each group of channels of each example. Saves the
+//! GroupNormalization (Wu and He, "Group Normalization", 2018): for each group of channels of each example
+//! `y = scale·(x − mean)/√(variance + epsilon) + bias`, with its mean and population variance. Saves the
 //! normalised input and the inverse deviation.
 
 use super::shared_normalization::{Grouped, channels};
