@@ -209,15 +209,9 @@ families! {
     einsum,
     elementwise,
     indexing,
-<<<<<<< HEAD
-<<<<<<< HEAD
-    recurrent,
-=======
-=======
     normalization,
->>>>>>> c7aedfe (Train normalisation by the runtime's own kernels, and Dropout by the trainer's noise)
     pooling,
->>>>>>> bf3e546 (Train max and average pooling without the Indices output, which is slow)
+    recurrent,
     reductions,
     resampling,
     shapes,
