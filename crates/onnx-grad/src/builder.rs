@@ -102,7 +102,7 @@ impl GraphBuilder {
         attributes: &[AttributeProto],
         output: String,
     ) {
-        self.push(operator, inputs, attributes, vec![output]);
+        self.node_of_outputs(operator, inputs, attributes, vec![output]);
     }
 
     /// Adds a node of several outputs and gives their names.
@@ -116,12 +116,8 @@ impl GraphBuilder {
         let outputs: Vec<String> = (0..count)
             .map(|_| self.fresh(&format!("fl.{operator}")))
             .collect();
-        self.push(operator, inputs, attributes, outputs.clone());
+        self.node_of_outputs(operator, inputs, attributes, outputs.clone());
         outputs
-    }
-
-    fn push(
-        self.node_of_outputs(operator, inputs, attributes, vec![output]);
     }
 
     /// Adds a node whose outputs have the given names.

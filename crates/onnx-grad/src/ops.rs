@@ -44,11 +44,8 @@ mod global_average_pool;
 mod global_max_pool;
 mod greater;
 mod greater_or_equal;
-<<<<<<< HEAD
-mod gru;
-=======
 mod group_normalization;
->>>>>>> c7aedfe (Train normalisation by the runtime's own kernels, and Dropout by the trainer's noise)
+mod gru;
 mod hard_sigmoid;
 mod hard_swish;
 mod identity;
@@ -271,11 +268,8 @@ static OPERATORS: &[&dyn Operator] = &[
     &global_max_pool::GlobalMaxPool,
     &greater::Greater,
     &greater_or_equal::GreaterOrEqual,
-<<<<<<< HEAD
     &gru::Gru,
-=======
     &group_normalization::GroupNormalization,
->>>>>>> c7aedfe (Train normalisation by the runtime's own kernels, and Dropout by the trainer's noise)
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &identity::Identity,
