@@ -36,8 +36,8 @@ HERE = Path(__file__).parent
 BATCH = 8
 STEPS = 5
 SIGNS = 16
-# Streams of random numbers: the inputs, the targets; parameters follow.
-INPUTS, TARGETS, PARAMETERS = 0, 1, 16
+# Streams of random numbers: the inputs, the targets; parameters follow. Another salt is so many streams on.
+INPUTS, TARGETS, PARAMETERS, SALTED = 0, 1, 16, 1 << 16
 
 
 def bits(stream, count):
@@ -169,11 +169,12 @@ def spread(name, shape, statistics):
 
 def examples(net, outputs):
     count = BATCH * math.prod(net.dims)
-    x = below(INPUTS, count, net.high) if net.high else uniform(INPUTS, count).astype(np.float64)
+    inputs, targets = (stream + net.salt * SALTED for stream in (INPUTS, TARGETS))
+    x = below(inputs, count, net.high) if net.high else uniform(inputs, count).astype(np.float64)
     x = torch.tensor(x).reshape(BATCH, *net.dims)
     if net.classes:
-        return x, torch.tensor(below(TARGETS, BATCH, net.classes))
-    t = uniform(TARGETS, math.prod(outputs)).astype(np.float64)
+        return x, torch.tensor(below(targets, BATCH, net.classes))
+    t = uniform(targets, math.prod(outputs)).astype(np.float64)
     return x, torch.tensor(t).reshape(outputs)
 
 
@@ -181,10 +182,11 @@ def golden(name, net):
     bound = Bound(net)
     bound.module.double()
     parameters = []
+    first = PARAMETERS + net.salt * SALTED
     for index, key in enumerate(bound.names):
         shape = [int(size) for size in next(i for i in bound.model.graph.initializer if i.name == key).dims]
         base, scale = spread(key, shape, bound.statistics)
-        value = np.float32(base) + np.float32(scale) * uniform(PARAMETERS + index, math.prod(shape))
+        value = np.float32(base) + np.float32(scale) * uniform(first + index, math.prod(shape))
         bound.set(key, value.astype(np.float64).reshape(shape))
         parameters.append({"name": key, "base": base, "scale": scale})
     x = torch.zeros(BATCH, *net.dims, dtype=torch.int64 if net.high else torch.float64)
@@ -202,7 +204,7 @@ def golden(name, net):
         for index, own in enumerate(parameters):
             if step == 0 and own["name"] not in bound.statistics:
                 gradient = bound.gradient(own["name"]).detach().numpy().ravel()
-                products = [float(signs(PARAMETERS + index, gradient.size, which) @ gradient) for which in range(SIGNS)]
+                products = [float(signs(first + index, gradient.size, which) @ gradient) for which in range(SIGNS)]
                 own |= {"norm": float(np.linalg.norm(gradient)), "products": products}
         optimizer.step()
     for initializer in bound.model.graph.initializer:
@@ -213,7 +215,7 @@ def golden(name, net):
     count = sum(p.numel() for p in bound.module.parameters())
     print(f"{name}: {count} parameters, losses {[round(loss, 4) for loss in losses]}")
     return {"name": name, "family": net.family, "batch": BATCH, "dims": list(net.dims), "classes": net.classes,
-            "high": net.high, "count": count, "learning_rate": net.learning_rate, "losses": losses,
+            "high": net.high, "salt": net.salt, "count": count, "learning_rate": net.learning_rate, "losses": losses,
             "parameters": parameters}
 
 
