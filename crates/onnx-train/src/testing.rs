@@ -17,6 +17,7 @@ use crate::{Examples, Input, Matrix, Targets};
 const INPUTS: u64 = 0;
 const TARGETS: u64 = 1;
 const PARAMETERS: u64 = 16;
+const SALTED: u64 = 1 << 16;
 
 /// What PyTorch says of a network.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +34,8 @@ pub struct Golden {
     pub classes: usize,
     /// The input is indices below this; 0 where it is numbers.
     pub high: u64,
+    /// Other numbers are drawn for another one.
+    pub salt: u64,
     /// Weights.
     pub count: usize,
     /// Step size of the training curve.
@@ -125,7 +128,7 @@ impl Network {
         let known: Vec<usize> = layout.iter().map(number).collect();
         let fill = |(own, &number): (&Parameter, &usize)| {
             let GoldenParameter { base, scale, .. } = golden.parameters[number];
-            let numbers = uniform(stream(number), own.initial.len());
+            let numbers = uniform(golden.stream(number), own.initial.len());
             numbers.into_iter().map(|of| base + scale * of).collect()
         };
         Self {
@@ -146,25 +149,29 @@ impl Network {
     pub fn examples(&self, rows: usize) -> Examples {
         let columns: usize = self.golden.dims.iter().product();
         let count = rows * columns;
+        let salted = self.golden.salt * SALTED;
+        let (inputs, targets) = (INPUTS + salted, TARGETS + salted);
         let input = match self.golden.high {
-            0 => Input::Numbers(must("inputs", Matrix::new(columns, uniform(INPUTS, count)))),
+            0 => Input::Numbers(must("inputs", Matrix::new(columns, uniform(inputs, count)))),
             high => Input::Indices(must(
                 "inputs",
-                Matrix::new(columns, below(INPUTS, count, high)),
+                Matrix::new(columns, below(inputs, count, high)),
             )),
         };
         let outputs = self.output_dims.iter().product::<u64>() as usize;
         let targets = match self.golden.classes {
-            0 => Targets::Values(uniform(TARGETS, rows * outputs)),
-            classes => Targets::Classes(below(TARGETS, rows, classes as u64)),
+            0 => Targets::Values(uniform(targets, rows * outputs)),
+            classes => Targets::Classes(below(targets, rows, classes as u64)),
         };
         must("examples", Examples::of_inputs(vec![input], targets))
     }
 }
 
-/// The stream of a parameter's numbers, by its number among the golden ones.
-pub fn stream(number: usize) -> u64 {
-    PARAMETERS + number as u64
+impl Golden {
+    /// The stream of a parameter's numbers, by its number among the golden ones.
+    pub fn stream(&self, number: usize) -> u64 {
+        PARAMETERS + self.salt * SALTED + number as u64
+    }
 }
 
 /// The value, or the end of the program.
