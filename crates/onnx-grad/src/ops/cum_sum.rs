@@ -1,7 +1,7 @@
 //! CumSum: sums of the elements up to each along an axis, or from each on (`reverse`), without the
 //! element itself where `exclusive`. Saves nothing.
 
-use super::{InputGradients, Operator, shared};
+use super::{InputGradients, Operator, shared, shared_axes};
 use crate::attributes::{int, int_or};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
@@ -19,16 +19,11 @@ impl Operator for CumSum {
         shared::number(site, 0)?;
         let input = site.input(0)?;
         let shape = input.shape();
-        let axis = match site.fixed_ints(1)?.as_deref() {
-            Some(&[axis]) => normalize_axis(axis, shape.len())?,
-            Some(axes) => return Err(format!("its axis is {axes:?}, one is expected")),
-            None => return Err("input 1, its axis, is missing".to_owned()),
-        };
-        if shape[axis].fixed().is_none() {
-            return Err(format!(
-                "it runs over axis {axis}, the batch, which mixes examples"
-            ));
-        }
+        let axis = shared_axes::known_number(site, 1)?
+            .fixed()
+            .ok_or("its axis depends on the size of the batch")?;
+        let axis = normalize_axis(axis, shape.len())?;
+        shared_axes::fixed_size(shape, axis, "runs over")?;
         Ok(vec![input.value_type.clone()])
     }
 

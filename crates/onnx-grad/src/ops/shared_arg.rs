@@ -1,6 +1,6 @@
 //! What ArgMax and ArgMin do alike: indices, through which no gradient flows.
 
-use super::shared;
+use super::{shared, shared_axes};
 use crate::attributes::int_or;
 use crate::graph::Site;
 use crate::shape::{Dim, Element, ValueType, normalize_axis};
@@ -11,11 +11,7 @@ pub(super) fn infer(site: &Site<'_>) -> Result<Vec<ValueType>, String> {
     shared::number(site, 0)?;
     let mut shape = site.input(0)?.shape().clone();
     let axis = normalize_axis(int_or(site.proto, "axis", 0), shape.len())?;
-    if shape[axis].fixed().is_none() {
-        return Err(format!(
-            "it runs over axis {axis}, the batch, which mixes examples"
-        ));
-    }
+    shared_axes::fixed_size(&shape, axis, "runs over")?;
     match int_or(site.proto, "keepdims", 1) {
         0 => {
             shape.remove(axis);

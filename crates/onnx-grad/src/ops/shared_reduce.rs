@@ -1,12 +1,10 @@
 //! What reductions do alike: which axes they run over, their shapes, and the nodes of their gradients.
 
-use std::collections::BTreeSet;
-
-use super::{InputGradients, shared};
+use super::{InputGradients, shared, shared_axes};
 use crate::attributes::{find, int, int_or, ints};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::{Dim, Element, Int, Shape, ValueType, as_reshape, normalize_axis};
+use crate::shape::{Dim, Element, Int, Shape, ValueType, as_reshape};
 use crate::tensor::Tensor;
 
 /// Operator set in which ReduceSum takes its axes from an input.
@@ -30,27 +28,21 @@ impl Reduction {
         let given = given_axes(site, axes_input)?;
         let is_noop =
             site.opset >= axes_input && int_or(site.proto, "noop_with_empty_axes", 0) != 0;
-        let axes: BTreeSet<usize> = match &given[..] {
-            [] if is_noop => BTreeSet::new(),
+        let mut axes = match &given[..] {
+            [] if is_noop => Vec::new(),
             [] => (0..input.len()).collect(),
-            given => given
-                .iter()
-                .map(|axis| normalize_axis(*axis, input.len()))
-                .collect::<Result<_, _>>()?,
+            given => shared_axes::distinct_axes(given, input.len())?,
         };
-        if !given.is_empty() && axes.len() != given.len() {
-            return Err(format!("its axes {given:?} name one of them twice"));
-        }
-        if let Some(batch) = axes.iter().find(|axis| input[**axis].fixed().is_none()) {
-            return Err(match given.is_empty() {
-                true => "it reduces all axes and so the batch, which mixes examples; \
-                         name the other axes"
-                    .to_owned(),
-                false => format!("it reduces axis {batch}, the batch, which mixes examples"),
-            });
+        axes.sort_unstable();
+        for &axis in &axes {
+            let works = match given.is_empty() {
+                true => "names no axes, so that it reduces all, also",
+                false => "reduces",
+            };
+            shared_axes::fixed_size(&input, axis, works)?;
         }
         Ok(Self {
-            axes: axes.into_iter().collect(),
+            axes,
             keep: int_or(site.proto, "keepdims", 1) != 0,
             input,
         })

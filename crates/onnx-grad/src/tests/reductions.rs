@@ -48,17 +48,18 @@ const REDUCTIONS: [&str; 10] = [
 #[test]
 fn the_batch_is_not_reduced() {
     for operator in REDUCTIONS {
-        let all = "it reduces all axes and so the batch, which mixes examples; name the other axes";
+        let all =
+            "names no axes, so that it reduces all, also axis 0 of [N,2], which mixes examples";
         check(all, behind(OLD, operator, &[], &[]));
         check(all, behind(NEW, operator, &[], &[]));
-        let one = "it reduces axis 0, the batch, which mixes examples";
+        let one = "reduces axis 0 of [N,2], which mixes examples";
         check(one, behind(NEW, operator, &[-2], &[]));
         check(one, behind(NEW, operator, &[1, 0], &[]));
         if operator != "ReduceSum" {
             check(one, behind(OLD, operator, &[], &[ints("axes", &[0])]));
         }
     }
-    let runs = "it runs over axis 0, the batch, which mixes examples";
+    let runs = "runs over axis 0 of [N,2], which mixes examples";
     // The default.
     check(runs, behind(OLD, "ArgMax", &[], &[]));
     check(runs, behind(OLD, "ArgMin", &[], &[int("axis", -2)]));
@@ -68,7 +69,7 @@ fn the_batch_is_not_reduced() {
 #[test]
 fn axes_must_be_there_once() {
     for operator in REDUCTIONS {
-        let twice = "its axes [1, -1] name one of them twice";
+        let twice = "names axis -1 twice";
         check(twice, behind(NEW, operator, &[1, -1], &[]));
         check(
             "axis 2 is outside a value of rank 2",
@@ -95,13 +96,10 @@ fn axes_must_be_there_once() {
     );
     check("axis 5 is outside", behind(OLD, "CumSum", &[5], &[]));
     check(
-        "its axis is [1, 1], one is expected",
+        "its input 1 holds 2 numbers, one is expected",
         behind(OLD, "CumSum", &[1, 1], &[]),
     );
-    check(
-        "input 1, its axis, is missing",
-        behind(OLD, "CumSum", &[], &[]),
-    );
+    check("input 1 is missing", behind(OLD, "CumSum", &[], &[]));
 }
 
 #[test]

@@ -57,9 +57,11 @@ def build(add, p):
                 lambda q, x, f=f: x * f(q["v"] ** 2, (0, 1), False) * q["w"], opset=opset,
                 constants=[ints("s", -1, 3)] if keep else [])
 
-    # No axes at all: each element on its own. The operators that do something to one do so.
-    for op in ["ReduceSum", "ReduceMax", "ReduceProd", "ReduceMean"]:
-        reduce(f"noop_{op.removeprefix('Reduce').lower()}", op, lambda h, axes, keep: h, [], opset=18, noop=True)
+    # No axes at all: each element on its own, of which some operators still make something else.
+    alone = {"ReduceL1": jnp.abs, "ReduceL2": jnp.abs, "ReduceSumSquare": jnp.square, "ReduceLogSum": jnp.log}
+    for op in functions:
+        reduce(f"noop_{op.removeprefix('Reduce').lower()}", op, lambda h, axes, keep, op=op: alone.get(op, jnp.asarray)(h), [],
+               opset=18, noop=True, lift=3.0 if op == "ReduceLogSum" else 0.0)
 
     # The batch elsewhere
     for op in ["ReduceSum", "ReduceMax", "ReduceLogSumExp"]:
