@@ -37,16 +37,6 @@ pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
     }
 }
 
-/// A text attribute of a node that we write.
-pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::String as i32),
-        s: Some(value.as_bytes().to_vec()),
-        ..AttributeProto::default()
-    }
-}
-
 /// A float attribute of a node that we write.
 pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto {

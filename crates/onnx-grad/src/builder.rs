@@ -121,7 +121,7 @@ impl GraphBuilder {
     }
 
     /// Adds a node whose outputs have the given names.
-    pub(crate) fn node_of_outputs(
+    pub(crate) fn push(
         &mut self,
         operator: &str,
         inputs: &[&str],
@@ -208,6 +208,17 @@ impl GraphBuilder {
     /// The elements in another type.
     pub(crate) fn cast(&mut self, value: &str, to: Element) -> String {
         self.node("Cast", &[value], &[int("to", i64::from(to.to_proto()))])
+    }
+
+    /// The parts behind each other along an axis.
+    pub(crate) fn concat(&mut self, parts: &[String], axis: i64) -> String {
+        match parts {
+            [part] => part.clone(),
+            parts => {
+                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                self.node("Concat", &parts, &[int("axis", axis)])
+            }
+        }
     }
 
     /// Undoes broadcasting in a gradient: sums over every axis along which `to` was repeated.

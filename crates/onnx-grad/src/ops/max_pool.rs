@@ -2,9 +2,8 @@
 //! PyTorch's `amax`. Saves `x` and `y`: the forward pass asks for no indices, for with them ONNX Runtime
 //! leaves its fast kernel.
 
-use super::shared_convolution::{concat, cut, pad_spatial, taps};
 use super::shared_pooling::{covered, equals, overlay, pool, stack, uncover, upsample};
-use super::shared_windows::Windows;
+use super::shared_windows::{Windows, taps};
 use super::{InputGradients, Operator};
 use crate::attributes::ints;
 use crate::builder::GraphBuilder;
@@ -85,19 +84,24 @@ fn overlapping(
 ) -> Result<String, String> {
     let (x, y) = (site.input(0)?, &site.output()?.name);
     let lowest = graph.scalar(f32::NEG_INFINITY);
-    let padded = pad_spatial(&x.name, &windows.pads(), Some(&lowest), graph);
+    let (begins, ends) = (
+        windows.each(|axis| axis.begin),
+        windows.each(|axis| axis.end),
+    );
+    let pads = graph.integers(&[&[0, 0], &begins[..], &[0, 0], &ends[..]].concat());
+    let padded = graph.node("Pad", &[&x.name, &pads, &lowest], &[]);
     let kernel = windows.each(|axis| axis.kernel);
     let axes: Vec<usize> = (0..windows.rank()).collect();
     let layer = stack(windows, 1, |axis| axis.outputs);
     let layers: Vec<String> = taps(&kernel)
         .iter()
         .map(|tap| {
-            let read = cut(&padded, windows, &axes, 2, tap, graph);
+            let read = windows.cut(&padded, &axes, 2, tap, graph);
             let equal = equals(&read, y, graph);
             graph.reshape(&equal, &layer)
         })
         .collect();
-    let equal = concat(&layers, 1, graph);
+    let equal = graph.concat(&layers, 1);
     let count = graph.reduce_sum(&equal, &[1], true);
     let upstream = graph.reshape(upstream, &layer);
     let share = graph.node("Div", &[&upstream, &count], &[]);

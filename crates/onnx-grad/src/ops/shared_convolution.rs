@@ -7,7 +7,7 @@ use crate::graph::{Site, Value};
 use crate::proto::AttributeProto;
 use crate::shape::{Dim, show};
 
-use super::shared_windows::Windows;
+use super::shared_windows::{Windows, taps};
 
 /// Most windows elements for which a gradient may have nodes each.
 const TAPS_MAX: i64 = 128;
@@ -152,7 +152,7 @@ impl Convolution {
         let windows = &self.windows;
         let order = swapped(windows.rank());
         let inputs = self.inputs / self.group;
-        let mut examples = match self.group {
+        let examples = match self.group {
             1 => graph.transpose(x, &order),
             group => {
                 let sizes = windows.each(|axis| axis.input);
@@ -165,17 +165,9 @@ impl Convolution {
         };
         // What no window reaches must not become further outputs.
         let ends = windows.each(|axis| axis.end - axis.slack());
-        if ends.iter().any(|end| *end < 0) {
-            let read: Vec<i64> = windows.each(|axis| axis.input + (axis.end - axis.slack()).min(0));
-            examples = slice(
-                &examples,
-                2,
-                &vec![0; read.len()],
-                &read,
-                &vec![1; read.len()],
-                graph,
-            );
-        }
+        let less = ends.iter().map(|end| (*end).min(0));
+        let less: Vec<i64> = [0, 0].into_iter().chain(less).collect();
+        let examples = graph.pad(&examples, &vec![0; less.len()], &less);
         let ends: Vec<i64> = ends.into_iter().map(|end| end.max(0)).collect();
         let kernel = graph.transpose(dy, &order);
         let attributes = [
@@ -203,7 +195,7 @@ impl Convolution {
     fn by_channels_last(&self, x: &str, dy: &str, graph: &mut GraphBuilder) -> String {
         let rank = self.windows.rank() as i64;
         let order: Vec<i64> = [0].into_iter().chain(2..2 + rank).chain([1]).collect();
-        let padded = pad(x, &self.windows, graph);
+        let padded = self.windows.pad(x, graph);
         let padded = graph.transpose(&padded, &order);
         let rows = graph.transpose(dy, &order);
         let rows = graph.reshape(&rows, &[-1, self.outputs]);
@@ -222,7 +214,7 @@ impl Convolution {
         let order = swapped(rank);
         let (outer, inner): (Vec<usize>, Vec<usize>) =
             (0..rank).partition(|at| at + unfolded < rank);
-        let padded = pad(x, &self.windows, graph);
+        let padded = self.windows.pad(x, graph);
         let mut source = graph.transpose(&padded, &order);
         // Behind the channels, then the batch.
         let mut first_axis = 2;
@@ -247,7 +239,7 @@ impl Convolution {
                     graph.reshape(&read, &shape)
                 })
                 .collect();
-            source = concat(&columns, 1, graph);
+            source = graph.concat(&columns, 1);
             first_axis = 3;
         } else if !inner.is_empty() {
             source = self.cut(&source, &inner, 2, &columns[0], graph);
@@ -312,7 +304,7 @@ impl Convolution {
                     .collect()
             }
         };
-        let whole = concat(&parts, 1, graph);
+        let whole = graph.concat(&parts, 1);
         graph.reshape(&whole, &self.weight_shape())
     }
 
@@ -347,93 +339,13 @@ impl Convolution {
         if axes.iter().all(whole) {
             return padded.to_owned();
         }
-        cut(padded, &self.windows, axes, first_axis, tap, graph)
+        self.windows.cut(padded, axes, first_axis, tap, graph)
     }
 }
 
 /// The first two axes exchanged, before so many more.
 fn swapped(rank: usize) -> Vec<i64> {
     [1, 0].into_iter().chain(2..2 + rank as i64).collect()
-}
-
-/// Every index into an array of these sizes, in row-major order.
-pub(super) fn taps(sizes: &[i64]) -> Vec<Vec<i64>> {
-    sizes.iter().fold(vec![Vec::new()], |prefixes, &size| {
-        let extend = |prefix: Vec<i64>| (0..size).map(move |at| [&prefix[..], &[at]].concat());
-        prefixes.into_iter().flat_map(extend).collect()
-    })
-}
-
-/// What the windows' element `tap` along the axes of these numbers reads from the padded input, of which
-/// `first_axis` is the first that windows slide over.
-pub(super) fn cut(
-    padded: &str,
-    windows: &Windows,
-    axes: &[usize],
-    first_axis: usize,
-    tap: &[i64],
-    graph: &mut GraphBuilder,
-) -> String {
-    let read = axes.iter().zip(tap).map(|(at, tap)| {
-        let axis = &windows.0[*at];
-        let start = tap * axis.dilation;
-        (
-            start,
-            start + (axis.outputs - 1) * axis.stride + 1,
-            axis.stride,
-        )
-    });
-    let (starts, (ends, steps)): (Vec<i64>, (Vec<i64>, Vec<i64>)) =
-        read.map(|(start, end, step)| (start, (end, step))).unzip();
-    let first = axes.first().copied().unwrap_or(0) + first_axis;
-    slice(padded, first, &starts, &ends, &steps, graph)
-}
-
-/// Slices axes that follow each other.
-pub(super) fn slice(
-    value: &str,
-    first_axis: usize,
-    starts: &[i64],
-    ends: &[i64],
-    steps: &[i64],
-    graph: &mut GraphBuilder,
-) -> String {
-    let axes: Vec<i64> = (first_axis as i64..).take(starts.len()).collect();
-    let [starts, ends, axes, steps] =
-        [starts, ends, &axes[..], steps].map(|list| graph.integers(list));
-    graph.node("Slice", &[value, &starts, &ends, &axes, &steps], &[])
-}
-
-/// The input with zeros around it; itself where the windows have no padding.
-fn pad(x: &str, windows: &Windows, graph: &mut GraphBuilder) -> String {
-    match windows.pads().iter().all(|pad| *pad == 0) {
-        true => x.to_owned(),
-        false => pad_spatial(x, &windows.pads(), None, graph),
-    }
-}
-
-/// Pads the axes behind batch and channels, with zeros where no value is given.
-pub(super) fn pad_spatial(
-    x: &str,
-    pads: &[i64],
-    value: Option<&str>,
-    graph: &mut GraphBuilder,
-) -> String {
-    let (begins, ends) = pads.split_at(pads.len() / 2);
-    let pads = graph.integers(&[&[0, 0], begins, &[0, 0], ends].concat());
-    let inputs: Vec<&str> = [x, &pads].into_iter().chain(value).collect();
-    graph.node("Pad", &inputs, &[])
-}
-
-/// The parts behind each other along an axis.
-pub(super) fn concat(parts: &[String], axis: i64, graph: &mut GraphBuilder) -> String {
-    match parts {
-        [part] => part.clone(),
-        parts => {
-            let names: Vec<&str> = parts.iter().map(String::as_str).collect();
-            graph.node("Concat", &names, &[int("axis", axis)])
-        }
-    }
 }
 
 /// `db = Σ dy` over examples and windows.

@@ -176,16 +176,11 @@ impl Grouped {
         let one = graph.scalar(1.0);
         let len = graph.integers(&[self.elements as i64]);
         let ones = graph.node("Expand", &[&one, &len], &[]);
-        let outputs =
-            ["fl.normalised", "fl.mean", "fl.inverse_deviation"].map(|hint| graph.fresh(hint));
-        let [h, _, inverse_deviation] = outputs.clone();
-        graph.node_of_outputs(
-            "LayerNormalization",
-            &[rows, &ones],
-            &[int("axis", -1), float("epsilon", epsilon)],
-            outputs.to_vec(),
-        );
-        (h, inverse_deviation)
+        let attributes = [int("axis", -1), float("epsilon", epsilon)];
+        let inputs = [rows, &ones];
+        let mut outputs = graph.node_outputs("LayerNormalization", &inputs, &attributes, 3);
+        let inverse_deviation = outputs.swap_remove(2);
+        (outputs.swap_remove(0), inverse_deviation)
     }
 
     /// The same where operator sets have no such kernel.

@@ -1,6 +1,5 @@
 //! What pooling operators do alike.
 
-use super::shared_convolution::{pad_spatial, slice};
 use super::shared_windows::{Axis, Windows, kernel_shape};
 use crate::attributes::{int, text};
 use crate::builder::GraphBuilder;
@@ -66,28 +65,22 @@ pub(super) fn upsample(value: &str, windows: &Windows, graph: &mut GraphBuilder)
     )
 }
 
-/// What windows that lie side by side leave over at each end.
+/// What windows that lie side by side leave over at the end of each axis.
 fn left_over(windows: &Windows) -> Vec<i64> {
-    windows.each(|axis| axis.input - axis.outputs * axis.kernel)
+    let left = windows.each(|axis| axis.input - axis.outputs * axis.kernel);
+    [vec![0, 0], left].concat()
 }
 
 /// The part of the input that windows lying side by side cover.
 pub(super) fn covered(x: &str, windows: &Windows, graph: &mut GraphBuilder) -> String {
-    if left_over(windows).iter().all(|left| *left == 0) {
-        return x.to_owned();
-    }
-    let ends = windows.each(|axis| axis.outputs * axis.kernel);
-    let (zeros, ones) = (vec![0; ends.len()], vec![1; ends.len()]);
-    slice(x, 2, &zeros, &ends, &ones, graph)
+    let less: Vec<i64> = left_over(windows).iter().map(|left| -left).collect();
+    graph.pad(x, &vec![0; less.len()], &less)
 }
 
 /// A gradient of that part with zeros for the rest.
 pub(super) fn uncover(gradient: &str, windows: &Windows, graph: &mut GraphBuilder) -> String {
     let left = left_over(windows);
-    if left.iter().all(|left| *left == 0) {
-        return gradient.to_owned();
-    }
-    pad_spatial(gradient, &[vec![0; left.len()], left].concat(), None, graph)
+    graph.pad(gradient, &vec![0; left.len()], &left)
 }
 
 /// Adds up at each element of the input what the windows over it give it: one transposed convolution for
@@ -113,6 +106,5 @@ pub(super) fn stack(windows: &Windows, layers: i64, of: impl Fn(&Axis) -> i64) -
 /// 1 where they are equal, else 0.
 pub(super) fn equals(left: &str, right: &str, graph: &mut GraphBuilder) -> String {
     let equal = graph.node("Equal", &[left, right], &[]);
-    let float = i64::from(Element::F32.to_proto());
-    graph.node("Cast", &[&equal], &[int("to", float)])
+    graph.cast(&equal, Element::F32)
 }

@@ -1,6 +1,7 @@
 //! Windows that convolution and pooling slide over the axes behind the channels.
 
 use crate::attributes::{find, int_or, ints, text_or};
+use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::limits::Limits;
 use crate::proto::AttributeProto;
@@ -196,6 +197,40 @@ impl Windows {
         self.0.iter().all(Axis::is_tiled)
     }
 
+    /// The input with its padding, which are zeros.
+    pub(super) fn pad(&self, x: &str, graph: &mut GraphBuilder) -> String {
+        let before = [vec![0, 0], self.each(|axis| axis.begin)].concat();
+        let behind = [vec![0, 0], self.each(|axis| axis.end)].concat();
+        graph.pad(x, &before, &behind)
+    }
+
+    /// What the windows' element `tap` along the axes of these numbers reads from the padded input, of which
+    /// `first_axis` is the first that windows slide over.
+    pub(super) fn cut(
+        &self,
+        padded: &str,
+        axes: &[usize],
+        first_axis: usize,
+        tap: &[i64],
+        graph: &mut GraphBuilder,
+    ) -> String {
+        let read: Vec<[i64; 4]> = axes
+            .iter()
+            .zip(tap)
+            .map(|(at, tap)| {
+                let axis = &self.0[*at];
+                let start = tap * axis.dilation;
+                let end = start + (axis.outputs - 1) * axis.stride + 1;
+                [(first_axis + at) as i64, start, end, axis.stride]
+            })
+            .collect();
+        let [axes, starts, ends, steps] = [0, 1, 2, 3].map(|of| {
+            let list: Vec<i64> = read.iter().map(|axis| axis[of]).collect();
+            graph.integers(&list)
+        });
+        graph.node("Slice", &[padded, &starts, &ends, &axes, &steps], &[])
+    }
+
     /// The attributes of a convolution with these windows.
     pub(super) fn attributes(&self) -> Vec<AttributeProto> {
         vec![
@@ -212,6 +247,14 @@ impl Windows {
         attributes.push(ints("output_padding", &self.each(Axis::slack)));
         attributes
     }
+}
+
+/// Every index into an array of these sizes, in row-major order.
+pub(super) fn taps(sizes: &[i64]) -> Vec<Vec<i64>> {
+    sizes.iter().fold(vec![Vec::new()], |prefixes, &size| {
+        let extend = |prefix: Vec<i64>| (0..size).map(move |at| [&prefix[..], &[at]].concat());
+        prefixes.into_iter().flat_map(extend).collect()
+    })
 }
 
 /// What the attributes say of all axes.

@@ -1,7 +1,7 @@
 //! Split: a value cut into pieces along an axis. Saves nothing.
 
 use super::{InputGradients, Operator, shared_axes};
-use crate::attributes::{int, int_or};
+use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::shape::{Dim, ValueType, normalize_axis, show};
@@ -63,11 +63,7 @@ impl Operator for Split {
             after[axis] = gap;
             joined.push(graph.pad(gradient, &before, &after));
         }
-        let names: Vec<&str> = joined.iter().map(String::as_str).collect();
-        Ok(vec![Some(match names[..] {
-            [one] => one.to_owned(),
-            _ => graph.node("Concat", &names, &[int("axis", axis as i64)]),
-        })])
+        Ok(vec![Some(graph.concat(&joined, axis as i64))])
     }
 }
 

@@ -33,12 +33,9 @@ fn check_after(
     expected: &str,
 ) {
     let sized = |dims: &[u64]| -> Vec<Dim> { dims.iter().map(|size| Dim::Fixed(*size)).collect() };
-    let mut node = vec![
-        before.to_vec(),
-        vec![node(operator, inputs, "y", attributes)],
-    ]
-    .concat();
-    node.push(self::node("Mul", &["y", "four"], "z", &[]));
+    let mut nodes = before.to_vec();
+    nodes.push(node(operator, inputs, "y", attributes));
+    nodes.push(node("Mul", &["y", "four"], "z", &[]));
     let constants = VECTORS.iter().map(|(name, dims)| {
         let count = dims.iter().product::<u64>() as usize;
         encode_f32(name, dims, &vec![0.5; count])
@@ -51,7 +48,7 @@ fn check_after(
             version: Some(21),
         }],
         graph: Some(GraphProto {
-            node,
+            node: nodes,
             initializer: constants.chain([encode_i64("numbers", &[1, 2])]).collect(),
             input: vec![value_info("x", &ValueType::f32(x))],
             output: vec![value_info("z", &ValueType::f32(vec![Dim::Batch(1)]))],
