@@ -8,6 +8,7 @@ mod elementwise;
 mod foreign;
 mod hostile;
 mod indexing;
+mod recurrent;
 mod reductions;
 mod resampling;
 mod rewired;

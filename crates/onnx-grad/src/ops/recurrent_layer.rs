@@ -6,6 +6,8 @@ use crate::shape::{Dim, Element, Shape, ValueType, show};
 
 /// Longest sequence. Longer ones do not learn, and each step's gates take memory.
 const STEPS_MAX: u64 = 16_384;
+/// Most numbers in the gates of all steps of one example; a step keeps several such values.
+const GATES_MAX: u64 = 16 << 20;
 
 /// Positions of the inputs.
 pub(super) const X: usize = 0;
@@ -46,8 +48,13 @@ impl Layer {
         };
         let rows = gates
             .checked_mul(hidden)
-            .filter(|rows| *rows <= i64::MAX as u64 / 2)
-            .ok_or_else(|| format!("its hidden size {hidden} is too large"))?;
+            .filter(|rows| rows.checked_mul(steps).is_some_and(|all| all <= GATES_MAX))
+            .ok_or_else(|| {
+                format!(
+                    "its gates are more than {GATES_MAX} numbers an example, with {steps} steps and a \
+                     hidden size of {hidden}; use fewer steps or a smaller state"
+                )
+            })?;
         if int_or(site.proto, "hidden_size", hidden as i64) != hidden as i64 {
             return Err(format!("its hidden_size differs from R's {hidden}"));
         }
