@@ -64,19 +64,6 @@ pub(super) struct Whole<'a> {
     pub(super) zeros: String,
 }
 
-impl Whole<'_> {
-    pub(super) fn part(
-        &self,
-        value: &str,
-        axis: i64,
-        direction: usize,
-        shape: &[i64],
-        graph: &mut GraphBuilder,
-    ) -> String {
-        part(self.layer, value, axis, direction, shape, graph)
-    }
-}
-
 /// Gradients of all inputs, given the way back through the steps of one direction.
 pub(super) fn gradients<'a>(
     site: &'a Site<'a>,
@@ -120,19 +107,30 @@ pub(super) fn gradients<'a>(
         }
     }
     parts[X].extend(x);
-    let whole = |(input, parts): (usize, Vec<String>)| {
-        let shape = site.optional(input)?.shape();
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let joined = match parts[..] {
-            [] => return None,
-            [only] => only.to_owned(),
-            _ => graph.concat(&parts, 0),
-        };
-        Some(graph.reshape(&joined, &as_reshape(shape)))
-    };
-    Ok(parts.into_iter().enumerate().map(whole).collect())
+    let joined = parts.into_iter().enumerate();
+    Ok(joined
+        .map(|(input, parts)| join(site, input, &parts, graph))
+        .collect())
 }
 
+/// The gradients of all directions in the shape of the input; none where none was wanted.
+fn join(
+    site: &Site<'_>,
+    input: usize,
+    parts: &[String],
+    graph: &mut GraphBuilder,
+) -> Option<String> {
+    let shape = as_reshape(site.optional(input)?.shape());
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let whole = match parts[..] {
+        [] => return None,
+        [only] => only.to_owned(),
+        _ => graph.concat(&parts, 0),
+    };
+    Some(graph.reshape(&whole, &shape))
+}
+
+/// What both directions need.
 fn whole<'a>(
     site: &'a Site<'a>,
     layer: &'a Layer,

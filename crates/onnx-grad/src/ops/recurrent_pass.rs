@@ -55,9 +55,9 @@ impl<'a> Pass<'a> {
         let rows = layer.gates * hidden;
         let own = |index: usize, shape: &[i64], graph: &mut GraphBuilder| -> Result<_, String> {
             let value = &site.input(index)?.name;
-            Ok(whole.part(value, 0, direction, shape, graph))
+            Ok(part(layer, value, 0, direction, shape, graph))
         };
-        let y = whole.part(&whole.y, 1, direction, &[steps, -1, hidden], graph);
+        let y = part(layer, &whole.y, 1, direction, &[steps, -1, hidden], graph);
         let mut pass = Self {
             site,
             layer,
@@ -80,7 +80,7 @@ impl<'a> Pass<'a> {
             pass.biases = graph.split(&both, 0, &[rows, rows]).try_into().ok();
         }
         pass.before = pass.states_before(y, graph);
-        pass.take_upstream(whole, graph);
+        pass.take_upstream(graph);
         Ok(pass)
     }
 
@@ -98,14 +98,21 @@ impl<'a> Pass<'a> {
         graph.reshape(&before, &[-1, self.layer.hidden])
     }
 
-    fn take_upstream(&mut self, whole: &Whole<'a>, graph: &mut GraphBuilder) {
+    fn take_upstream(&mut self, graph: &mut GraphBuilder) {
         let Layer { steps, hidden, .. } = *self.layer;
         let of_last = self.final_gradient(1, graph);
         let Some(Some(upstream)) = self.upstream.first() else {
             self.last = of_last.unwrap_or_else(|| self.zeros.clone());
             return;
         };
-        let mut each = whole.part(upstream, 1, self.direction, &[steps, -1, hidden], graph);
+        let mut each = part(
+            self.layer,
+            upstream,
+            1,
+            self.direction,
+            &[steps, -1, hidden],
+            graph,
+        );
         if let Some(within) = &self.within {
             let zero = graph.scalar(0.0);
             each = graph.node("Where", &[within, &each, &zero], &[]);
