@@ -180,6 +180,14 @@ def chains(add, p):
         [("Size", ["x"], "all", {}), ("Unsqueeze", ["all", "zeros"], "a", {}), ("Reshape", ["x", "a"], "flat", {}),
          ("Mul", ["flat", "two"], "h", {}), ("Reshape", ["h", "t"], "o", {}), ("Mul", ["o", "w"], "y", {})],
         lambda q, x: x * 2 * q["w"], width=4, constants=[zeros, two, ints("t", -1, 4)])
+    # expand(-1, -1, 2) of a class token: a -1 keeps an axis, which Where finds out.
+    add("chain_expand", {"c": p(1, 1, 2), "v": p(3, 2)},
+        [*size("n"), ("Concat", ["n", "rest"], "t", {"axis": 0}), ("Shape", ["t"], "length", {}),
+         ("ConstantOfShape", ["length"], "ones", {"value": tensor(TensorProto.INT64, 1)}), ("Mul", ["ones", "minus"], "keep", {}),
+         ("Equal", ["t", "keep"], "kept", {}), ("Where", ["kept", "ones", "t"], "to", {}), ("Expand", ["c", "to"], "e", {}),
+         ("Concat", ["e", "x"], "h", {"axis": 1}), ("Mul", ["h", "v"], "y", {})],
+        lambda q, x: jnp.concatenate([jnp.broadcast_to(q["c"], (len(x), 1, 2)), x], 1) * q["v"], dims=(2, 2),
+        constants=[zero, zeros, ints("rest", -1, -1), ("minus", np.int64(-1))])
     # Positions: arange(T) as an index, and as numbers.
     add("chain_range", {"e": p(4, 2), "v": p(2)},
         [("Shape", ["x"], "s", {}), ("Gather", ["s", "one"], "t", {}), ("Range", ["zero", "t", "one"], "at", {}),
