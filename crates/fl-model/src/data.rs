@@ -1,5 +1,7 @@
 //! Which columns a job learns from, and what it learns to tell.
 
+use crate::window::Window;
+
 /// One column of raw input to the exported model, and how it is encoded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Feature {
@@ -179,6 +181,19 @@ pub struct DataSpec {
     pub time_column: Option<String>,
     /// Which rows train; a device's own settings may say otherwise.
     pub split: Split,
+    /// Examples of several rows each; without it an example is one row.
+    pub window: Option<Window>,
+}
+
+impl DataSpec {
+    /// Dimensions of one example of the model's input: `[C]`, or those of a window of C encoded columns.
+    pub fn example_dims(&self) -> Vec<u64> {
+        let columns = self.inputs.encoded_width() as u64;
+        match &self.window {
+            Some(window) => window.dims(columns).to_vec(),
+            None => vec![columns],
+        }
+    }
 }
 
 /// Scale of the encoded features, from the statistics round.

@@ -15,6 +15,7 @@ mod shell;
 mod statistics;
 mod sum;
 mod training;
+mod window;
 
 pub use contribution::{
     Admission, Contribution, ContributionKey, EncodedUpdate, Outcome, Payload, ProtectedUpdate,
@@ -36,3 +37,4 @@ pub use shell::shell_word;
 pub use statistics::{EvaluationCounters, FeatureStatistics, FixedPoint};
 pub use sum::{Absence, PartialSum, Sum, UpdateSum};
 pub use training::{Decay, LocalOptimizer, Loss, Schedule, TrainingSpec};
+pub use window::{Window, WindowLabel, WindowLayout};

@@ -249,6 +249,7 @@ impl Scenario {
                 label: Label::Value { column: "y".into() },
                 time_column: None,
                 split: Split::Tail { test_fraction: 0.5 },
+                window: None,
             },
             grid: GridWidth::W16,
             clip_norm: 2.0,

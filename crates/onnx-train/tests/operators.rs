@@ -254,6 +254,7 @@ fn a_model_is_compared_with_the_jobs_label_before_it_trains() {
         label,
         time_column: None,
         split: Split::Tail { test_fraction: 0.5 },
+        window: None,
     };
     let column = || "quality".to_owned();
     let classes = |count: usize| Label::Class {

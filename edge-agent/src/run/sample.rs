@@ -29,6 +29,7 @@ pub(crate) fn plan(model: &[u8], parameters: &[u8]) -> RoundPlan {
             },
             time_column: None,
             split: Split::Tail { test_fraction: 0.5 },
+            window: None,
         },
         work: Work::Statistics,
         quorum: 1,

@@ -137,6 +137,7 @@ pub(crate) fn plan(key: &SigningKey) -> Vec<u8> {
             },
             time_column: None,
             split: Split::Tail { test_fraction: 0.5 },
+            window: None,
         },
         work: Work::Statistics,
         quorum: 1,

@@ -280,6 +280,7 @@ fn data() -> DataSpec {
         },
         time_column: None,
         split: Split::Tail { test_fraction: 0.5 },
+        window: None,
     }
 }
 

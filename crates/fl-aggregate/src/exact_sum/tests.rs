@@ -43,6 +43,7 @@ fn plan(width: GridWidth) -> RoundPlan {
             label: Label::Value { column: "y".into() },
             time_column: None,
             split: Split::Tail { test_fraction: 0.2 },
+            window: None,
         },
         work: Work::Train(Box::new(work)),
         quorum: 1,

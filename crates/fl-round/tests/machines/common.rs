@@ -75,6 +75,7 @@ pub(crate) fn spec() -> JobSpec {
             label: Label::Value { column: "y".into() },
             time_column: None,
             split: Split::Tail { test_fraction: 0.5 },
+            window: None,
         },
         grid: GridWidth::W16,
         clip_norm: 1.0,

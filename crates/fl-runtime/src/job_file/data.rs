@@ -1,6 +1,8 @@
 //! The part of a job file that says what the examples are.
 
-use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, Split};
+use fl_model::{
+    DataSpec, Feature, FeatureSpec, Label, Loss, Split, Window, WindowLabel, WindowLayout,
+};
 use serde::Deserialize;
 
 use super::positive;
@@ -18,6 +20,7 @@ pub(super) struct Data {
     label: LabelEntry,
     #[serde(default)]
     split: SplitEntry,
+    window: Option<WindowEntry>,
 }
 
 fn default_clip() -> f32 {
@@ -45,6 +48,55 @@ struct LabelEntry {
     column: String,
     above: Option<f64>,
     classes: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WindowEntry {
+    length: u32,
+    /// The length where it is not said: windows that touch and do not overlap.
+    stride: Option<u32>,
+    #[serde(default)]
+    layout: LayoutName,
+    #[serde(default)]
+    label: WindowLabelName,
+}
+
+#[derive(Deserialize, Clone, Copy, Default)]
+#[serde(rename_all = "snake_case")]
+enum LayoutName {
+    #[default]
+    TimeFirst,
+    ChannelsFirst,
+}
+
+#[derive(Deserialize, Clone, Copy, Default)]
+#[serde(rename_all = "snake_case")]
+enum WindowLabelName {
+    #[default]
+    Last,
+    Majority,
+}
+
+impl WindowEntry {
+    fn window(self, label: &Label) -> Result<Window, String> {
+        let window = Window {
+            length: self.length,
+            stride: self.stride.unwrap_or(self.length),
+            layout: match self.layout {
+                LayoutName::TimeFirst => WindowLayout::TimeFirst,
+                LayoutName::ChannelsFirst => WindowLayout::ChannelsFirst,
+            },
+            label: match self.label {
+                WindowLabelName::Last => WindowLabel::Last,
+                WindowLabelName::Majority => WindowLabel::Majority,
+            },
+        };
+        match window.problem(label) {
+            Some(problem) => Err(format!("data.window: {problem}")),
+            None => Ok(window),
+        }
+    }
 }
 
 /// Which rows train and which test, as a job file or a device's settings say it: `train_rows` with
@@ -148,9 +200,11 @@ impl Data {
                 "data.features holds the label {column:?}: the model would just copy it"
             ));
         }
+        let window = self.window.map(|entry| entry.window(&label)).transpose()?;
         Ok(DataSpec {
             inputs,
             label,
+            window,
             time_column: self.time_column,
             split: self.split.rule().map_err(|what| format!("data.{what}"))?,
         })

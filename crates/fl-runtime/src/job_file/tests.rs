@@ -1,5 +1,5 @@
 use super::*;
-use fl_model::{Decay, LocalOptimizer, Schedule, Split};
+use fl_model::{Decay, LocalOptimizer, Schedule, Split, Window, WindowLabel, WindowLayout};
 
 const GOOD: &str = r#"
 job = "air"
@@ -106,6 +106,29 @@ fn optimizers_and_schedules_are_read_with_their_settings() {
 }
 
 #[test]
+fn windows_are_read_with_their_defaults() {
+    let check = |keys: &str, stride: u32, layout: WindowLayout, label: WindowLabel| {
+        let with = format!("[data]\nwindow = {{ length = 24{keys} }}");
+        let spec = parse(&GOOD.replacen("[data]", &with, 1), "job.toml").unwrap();
+        let expected = Window {
+            length: 24,
+            stride,
+            layout,
+            label,
+        };
+        assert_eq!(spec.data.window, Some(expected), "{keys}");
+    };
+    use WindowLabel::{Last, Majority};
+    use WindowLayout::{ChannelsFirst, TimeFirst};
+    check("", 24, TimeFirst, Last);
+    check(", stride = 6, layout = \"time_first\"", 6, TimeFirst, Last);
+    check(", stride = 48, label = \"last\"", 48, TimeFirst, Last);
+    let both = ", layout = \"channels_first\", label = \"majority\"";
+    check(both, 24, ChannelsFirst, Majority);
+    assert_eq!(parse(GOOD, "job.toml").unwrap().data.window, None);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let check = |from: &str, to: &str, expected: &str| {
         let text = GOOD.replacen(from, to, 1);
@@ -153,6 +176,25 @@ fn what_is_wrong_is_named() {
         "test_fraction = 0.2",
         "split takes one of",
     );
+    let window = |keys: &str| format!("[data]\nwindow = {{ {keys} }}");
+    check("[data]", &window("length = 0"), "data.window: length is 0");
+    check("[data]", &window("length = 4097"), "1 to 4096");
+    check(
+        "[data]",
+        &window("length = 2, stride = 0"),
+        "data.window: stride is 0",
+    );
+    check(
+        "[data]",
+        &window("length = 2, layout = \"rows\""),
+        "data.window",
+    );
     let overflow = "[sum]\nweight_max = 1000000000000\n[data]";
     check("[data]", overflow, "does not fit below 2^63");
+    let number = GOOD.replacen("binary_cross_entropy", "huber", 1);
+    let number = number.replacen(", above = 75", "", 1);
+    let majority = window("length = 2, label = \"majority\"");
+    let refused = parse(&number.replacen("[data]", &majority, 1), "job.toml").unwrap_err();
+    let message = refused.to_string();
+    assert!(message.contains("\"PM2.5\" is a number"), "{message}");
 }

@@ -4,7 +4,7 @@ use fl_model::{
     AdaptiveRule, DataSpec, Decay, Epoch, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth,
     JobId, JobSpec, Label, LocalOptimizer, Loss, Normalization, ObjectRef, Privacy, RoundKey,
     RoundPlan, Schedule, ServerOptimizer, Split, TraceContext, TrainWork, TrainingSpec, Weighting,
-    Work,
+    Window, WindowLabel, WindowLayout, Work,
 };
 
 use super::same_length;
@@ -42,12 +42,30 @@ mirror_enum! {
     }
 }
 
+mirror_enum! {
+    WindowLayout, "layout of a window", WindowLayoutMirror { TimeFirst, ChannelsFirst }
+}
+
+mirror_enum! {
+    WindowLabel, "label of a window", WindowLabelMirror { Last, Majority }
+}
+
+mirror_struct! {
+    Window, "window", WindowMirror {
+        length: u32,
+        stride: u32,
+        layout: WindowLayout,
+        label: WindowLabel,
+    }
+}
+
 mirror_struct! {
     DataSpec, "data", DataSpecMirror {
         inputs: FeatureSpec,
         label: Label,
         time_column: Option<String>,
         split: Split,
+        window: Option<Window>,
     }
 }
 

@@ -6,7 +6,7 @@ use fl_model::{
     JobFailure, JobSpec, Label, LocalOptimizer, LogEntry, Loss, Normalization, ObjectRef,
     PartialSum, Payload, Phase, PhaseResult, Privacy, ProtectedUpdate, Reason, RegionAbsence,
     RegionSummary, RoundOutcome, RoundPlan, Schedule, ServerOptimizer, Split, Sum, TrainMetrics,
-    TrainWork, TrainingSpec, UpdateSum, Weighting, Work,
+    TrainWork, TrainingSpec, UpdateSum, Weighting, Window, WindowLabel, WindowLayout, Work,
 };
 
 use super::*;
@@ -43,6 +43,12 @@ pub(super) fn data() -> DataSpec {
             train: (0, Some(26280)),
             test: (26280, None),
         },
+        window: Some(Window {
+            length: 24,
+            stride: 6,
+            layout: WindowLayout::ChannelsFirst,
+            label: WindowLabel::Majority,
+        }),
     }
 }
 

@@ -3,7 +3,8 @@
 use fl_model::{
     AdaptiveRule, DataSpec, Decay, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth, JobSpec,
     Label, LocalOptimizer, Loss, Normalization, Phase, Privacy, RoundKey, RoundPlan, Schedule,
-    ServerOptimizer, Split, TrainWork, TrainingSpec, Weighting, Work,
+    ServerOptimizer, Split, TrainWork, TrainingSpec, Weighting, Window, WindowLabel, WindowLayout,
+    Work,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -42,6 +43,17 @@ pub(super) fn split() -> impl Strategy<Value = Split> {
     ]
 }
 
+pub(super) fn window() -> impl Strategy<Value = Window> {
+    let layout = select(vec![WindowLayout::TimeFirst, WindowLayout::ChannelsFirst]);
+    let label = select(vec![WindowLabel::Last, WindowLabel::Majority]);
+    (any::<(u32, u32)>(), layout, label).prop_map(|((length, stride), layout, label)| Window {
+        length,
+        stride,
+        layout,
+        label,
+    })
+}
+
 pub(super) fn data() -> impl Strategy<Value = DataSpec> {
     (
         vec(feature(), 0..5),
@@ -49,13 +61,17 @@ pub(super) fn data() -> impl Strategy<Value = DataSpec> {
         label(),
         option::of(TEXT),
         split(),
+        option::of(window()),
     )
-        .prop_map(|(features, clip, label, time_column, split)| DataSpec {
-            inputs: FeatureSpec { features, clip },
-            label,
-            time_column,
-            split,
-        })
+        .prop_map(
+            |(features, clip, label, time_column, split, window)| DataSpec {
+                inputs: FeatureSpec { features, clip },
+                label,
+                time_column,
+                split,
+                window,
+            },
+        )
 }
 
 pub(super) fn loss() -> impl Strategy<Value = Loss> {
