@@ -40,6 +40,7 @@ pub(crate) struct ExportInput {
     pub(crate) model: ObjectRef,
     pub(crate) parameters: ObjectRef,
     pub(crate) inputs: fl_model::FeatureSpec,
+    pub(crate) window: Option<fl_model::Window>,
     pub(crate) normalization: Option<fl_model::Normalization>,
 }
 
@@ -49,6 +50,7 @@ impl ExportInput {
             model: root.model(),
             parameters: root.parameters(),
             inputs: root.spec().data.inputs.clone(),
+            window: root.spec().data.window,
             normalization: root.normalization().cloned(),
         }
     }

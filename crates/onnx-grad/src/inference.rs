@@ -2,28 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use fl_model::{Feature, FeatureSpec, Normalization};
+use fl_model::{Feature, FeatureSpec, Normalization, Window, WindowLayout};
 use prost::Message;
 
+use crate::attributes::ints;
 use crate::builder::{GraphBuilder, value_info};
 use crate::error::ModelError;
 use crate::features;
 use crate::forward::{ForwardModel, Parameter};
+use crate::graph::Value;
 use crate::proto::{ModelProto, StringStringEntryProto};
-use crate::shape::{Dim, ValueType, show};
+use crate::shape::{Dim, Shape, ValueType, show};
 use crate::tensor::encode_f32;
 
 /// Metadata property that lists the raw columns, a JSON array.
 const FEATURE_NAMES: &str = "feature_names";
+
+/// Metadata property that says what the windows are, a JSON object.
+const WINDOW: &str = "window";
 
 /// First IR version in which initialisers need not be inputs.
 const IR_VERSION_MIN: i64 = 4;
 
 /// The model to use outside the federation.
 ///
-/// Input: raw columns `[N, C]` float32, NaN where a value is missing; output: the user's own.
+/// Input: raw columns `[N, C]` float32, or where a job's examples are windows of T rows `[N, T, C]`, NaN
+/// where a value is missing; output: the user's own.
 /// Metadata: `feature_names`, a JSON array of the raw columns in order, and for each categorical
-/// column `categories.<column>`, a JSON array of the values whose index is the raw value.
+/// column `categories.<column>`, a JSON array of the values whose index is the raw value. With windows also
+/// `window`, a JSON object of their `length` T and the `layout` in which the model inside takes them; the
+/// input is time first in either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InferenceModel {
     /// The model, protobuf.
@@ -39,6 +47,7 @@ impl InferenceModel {
         model: &ForwardModel,
         parameters: &[Vec<f32>],
         features: &FeatureSpec,
+        window: Option<&Window>,
         normalization: &Normalization,
     ) -> Result<Self, ModelError> {
         let [own_input] = model.graph.inputs[..] else {
@@ -48,18 +57,27 @@ impl InferenceModel {
             )));
         };
         let own_input = &model.graph.values[own_input];
-        let width = features.encoded_width();
-        if own_input.shape()[..] != [Dim::Batch(1), Dim::Fixed(width as u64)] {
-            return Err(ModelError::Features(format!(
-                "they encode to {width} columns, the model's input `{}` is {}; change the job's features or the model",
-                own_input.name,
-                show(own_input.shape())
-            )));
-        }
+        check_input(own_input, features, window)?;
 
         let mut builder = GraphBuilder::new(model.names());
         let raw = builder.fresh("features");
-        features::write_prepared(&mut builder, &raw, features, normalization, &own_input.name)?;
+        match window {
+            None => features::write_prepared(
+                &mut builder,
+                &raw,
+                features,
+                normalization,
+                &own_input.name,
+            )?,
+            Some(window) => write_windows(
+                &mut builder,
+                &raw,
+                features,
+                window,
+                normalization,
+                &own_input.name,
+            )?,
+        }
 
         let mut proto = with_parameters(model, parameters)?;
         let Some(graph) = proto.graph.as_mut() else {
@@ -69,12 +87,9 @@ impl InferenceModel {
         graph.initializer.append(&mut builder.initializers);
         graph.input = vec![value_info(
             &raw,
-            &ValueType::f32(vec![
-                Dim::Batch(1),
-                Dim::Fixed(features.features.len() as u64),
-            ]),
+            &ValueType::f32(raw_shape(features, window)),
         )];
-        set_metadata(&mut proto, features);
+        set_metadata(&mut proto, features, window);
         Ok(Self {
             bytes: proto.encode_to_vec(),
         })
@@ -96,6 +111,69 @@ impl InferenceModel {
             bytes: proto.encode_to_vec(),
         })
     }
+}
+
+/// Refuses a model whose input is not what the features encode to.
+fn check_input(
+    input: &Value,
+    features: &FeatureSpec,
+    window: Option<&Window>,
+) -> Result<(), ModelError> {
+    let width = features.encoded_width() as u64;
+    let own: Vec<u64> = window.map_or_else(|| vec![width], |window| window.dims(width).into());
+    let own = own.into_iter().map(Dim::Fixed);
+    let wanted: Shape = std::iter::once(Dim::Batch(1)).chain(own).collect();
+    if *input.shape() == wanted {
+        return Ok(());
+    }
+    let (name, is) = (&input.name, show(input.shape()));
+    let what = match window {
+        None => format!("they encode to {width} columns"),
+        Some(_) => format!("windows of {width} encoded columns are {}", show(&wanted)),
+    };
+    Err(ModelError::Features(format!(
+        "{what}, the model's input `{name}` is {is}; change the job's features or the model"
+    )))
+}
+
+/// The shape of the raw columns: time first, whatever the layout of the model inside.
+fn raw_shape(features: &FeatureSpec, window: Option<&Window>) -> Shape {
+    let length = window.map(|window| Dim::Fixed(u64::from(window.length)));
+    let columns = Dim::Fixed(features.features.len() as u64);
+    let batch = std::iter::once(Dim::Batch(1));
+    batch.chain(length).chain([columns]).collect()
+}
+
+/// Writes raw windows `[N, T, C]` → normalised windows in the model's layout, with the given name for the
+/// result: preprocessing goes row by row, so windows are taken apart into rows before it.
+fn write_windows(
+    graph: &mut GraphBuilder,
+    raw: &str,
+    features: &FeatureSpec,
+    window: &Window,
+    normalization: &Normalization,
+    output: &str,
+) -> Result<(), ModelError> {
+    let rows = graph.reshape(raw, &[-1, features.features.len() as i64]);
+    let prepared = graph.fresh("fl.prepared");
+    features::write_prepared(graph, &rows, features, normalization, &prepared)?;
+    let shape = [
+        -1,
+        i64::from(window.length),
+        features.encoded_width() as i64,
+    ];
+    match window.layout {
+        WindowLayout::TimeFirst => {
+            let shape = graph.integers(&shape);
+            graph.node_into("Reshape", &[&prepared, &shape], &[], output.to_owned());
+        }
+        WindowLayout::ChannelsFirst => {
+            let windows = graph.reshape(&prepared, &shape);
+            let order = [ints("perm", &[0, 2, 1])];
+            graph.node_into("Transpose", &[&windows], &order, output.to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// The user's model with other parameters, and with an open batch dimension at its outputs.
@@ -157,7 +235,7 @@ fn check_parameters(model: &ForwardModel, parameters: &[Vec<f32>]) -> Result<(),
     Ok(())
 }
 
-fn set_metadata(proto: &mut ModelProto, features: &FeatureSpec) {
+fn set_metadata(proto: &mut ModelProto, features: &FeatureSpec, window: Option<&Window>) {
     let names: Vec<&str> = features.features.iter().map(Feature::name).collect();
     let mut entries = vec![(FEATURE_NAMES.to_owned(), json(&names))];
     for feature in &features.features {
@@ -165,6 +243,11 @@ fn set_metadata(proto: &mut ModelProto, features: &FeatureSpec) {
             let values: Vec<&str> = categories.iter().map(String::as_str).collect();
             entries.push((format!("categories.{column}"), json(&values)));
         }
+    }
+    if let Some(window) = window {
+        let (length, layout) = (window.length, window.layout.name());
+        let value = serde_json::json!({ "length": length, "layout": layout });
+        entries.push((WINDOW.to_owned(), value.to_string()));
     }
     proto
         .metadata_props

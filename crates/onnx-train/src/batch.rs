@@ -135,6 +135,11 @@ impl Batch {
                 (Buffer::Indices(tensor), Input::Indices(all)) => {
                     gather(tensor.extract_tensor_mut().1, all.data(), chosen);
                 }
+                (Buffer::Numbers(tensor), Input::Windows(all)) => {
+                    let into = tensor.extract_tensor_mut().1;
+                    let each = into.chunks_exact_mut(all.elements()).zip(chosen);
+                    each.for_each(|(into, &window)| all.gather(window as usize, into));
+                }
                 // `check_examples` has compared the inputs with the model's, from which the buffers come.
                 _ => unreachable!("an input of another kind than the model's"),
             }

@@ -162,6 +162,10 @@ impl Evaluator {
                 let value = match given {
                     Input::Numbers(all) => rows_of(all.data(), &own.dims, &chunk)?,
                     Input::Indices(all) => rows_of(all.data(), &own.dims, &chunk)?,
+                    Input::Windows(all) => {
+                        let shape = shape_of(&own.dims, &chunk);
+                        Tensor::from_array((shape, all.gathered(chunk.clone())))?.into()
+                    }
                 };
                 inputs.push((name.as_str().into(), value));
             }
@@ -196,10 +200,14 @@ fn rows_of<'a, T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static
     rows: &Range<usize>,
 ) -> Result<SessionInputValue<'a>, TrainError> {
     let width = elements(dims);
-    let own = dims.iter().map(|size| *size as i64);
-    let shape: Vec<i64> = std::iter::once(rows.len() as i64).chain(own).collect();
     let chunk = &all[rows.start * width..rows.end * width];
-    Ok(TensorRef::from_array_view((shape, chunk))?.into())
+    Ok(TensorRef::from_array_view((shape_of(dims, rows), chunk))?.into())
+}
+
+/// The shape of some rows, each of these dimensions.
+fn shape_of(dims: &[u64], rows: &Range<usize>) -> Vec<i64> {
+    let own = dims.iter().map(|size| *size as i64);
+    std::iter::once(rows.len() as i64).chain(own).collect()
 }
 
 impl Evaluation {

@@ -3,6 +3,7 @@
 use onnx_grad::InputKind;
 
 use crate::error::TrainError;
+use crate::windows::Windows;
 
 /// Rows × columns, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,13 +60,17 @@ pub enum Input {
     Numbers(Matrix),
     /// For an int64 input, such as the indices of an embedding.
     Indices(Matrix<i64>),
+    /// For a float32 input whose examples are windows over rows that are kept once.
+    Windows(Windows),
 }
 
 impl Input {
-    fn rows(&self) -> usize {
+    /// Number of examples.
+    pub fn rows(&self) -> usize {
         match self {
             Input::Numbers(matrix) => matrix.rows(),
             Input::Indices(matrix) => matrix.rows(),
+            Input::Windows(windows) => windows.count(),
         }
     }
 
@@ -74,13 +79,14 @@ impl Input {
         match self {
             Input::Numbers(matrix) => matrix.columns(),
             Input::Indices(matrix) => matrix.columns(),
+            Input::Windows(windows) => windows.elements(),
         }
     }
 
     /// What its elements are.
     pub fn kind(&self) -> InputKind {
         match self {
-            Input::Numbers(_) => InputKind::F32,
+            Input::Numbers(_) | Input::Windows(_) => InputKind::F32,
             Input::Indices(_) => InputKind::I64,
         }
     }
@@ -139,8 +145,10 @@ impl Examples {
             return fail(format!("{rows} rows have {} targets", targets.len()));
         }
         for input in &inputs {
-            let Input::Numbers(matrix) = input else {
-                continue;
+            let matrix = match input {
+                Input::Numbers(matrix) => matrix,
+                Input::Windows(windows) => windows.rows(),
+                Input::Indices(_) => continue,
             };
             let unfit = matrix.data().iter().position(|number| !number.is_finite());
             if let Some(at) = unfit {

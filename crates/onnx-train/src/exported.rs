@@ -1,5 +1,7 @@
 //! A finished model on raw columns, judged as its user would judge it.
 
+use std::borrow::Cow;
+
 use fl_model::Loss;
 use onnx_grad::{Ending, ending};
 use ort::session::Session;
@@ -7,16 +9,19 @@ use ort::value::TensorRef;
 
 use crate::error::TrainError;
 use crate::evaluator::likeliest;
-use crate::examples::{Matrix, Targets};
+use crate::examples::{Input, Targets};
 use crate::runtime::session;
 
-/// Rows that go through the model at once.
-const ROWS_MAX: usize = 4096;
+/// Examples that go through the model at once.
+const EXAMPLES_MAX: usize = 4096;
+
+/// Numbers of raw columns that go through the model at once, at most; a single long window still goes.
+const ELEMENTS_MAX: usize = 1 << 20;
 
 /// Smallest probability whose logarithm is taken: that of the smallest normal number.
 const PROBABILITY_MIN: f64 = f32::MIN_POSITIVE as f64;
 
-/// A model that takes raw columns `[N, C]`, as `export` makes it.
+/// A model that takes raw columns, `[N, C]` or windows of them `[N, T, C]`, as `export` makes it.
 pub struct ExportedModel {
     session: Session,
     ending: Ending,
@@ -47,15 +52,30 @@ impl ExportedModel {
         })
     }
 
-    /// The model's outputs, row-major; NaN in `raw` is a missing value.
+    /// The model's outputs, row-major; NaN in `raw` is a missing value. Windows are given as their layout
+    /// says, so for an exported model always time first.
     ///
     /// # Errors
-    /// The columns are not those of the model.
-    pub fn predict(&mut self, raw: &Matrix) -> Result<Vec<f32>, TrainError> {
+    /// The columns are not those of the model, or `raw` is no numbers.
+    pub fn predict(&mut self, raw: &Input) -> Result<Vec<f32>, TrainError> {
         let mut predicted = Vec::new();
-        let columns = raw.columns();
-        for chunk in raw.data().chunks(ROWS_MAX * columns) {
-            let input = TensorRef::from_array_view(([chunk.len() / columns, columns], chunk))?;
+        let each = raw.columns();
+        let at_once = (ELEMENTS_MAX / each.max(1)).clamp(1, EXAMPLES_MAX);
+        for from in (0..raw.rows()).step_by(at_once) {
+            let chunk = from..raw.rows().min(from + at_once);
+            let (own, numbers): (Vec<usize>, Cow<'_, [f32]>) = match raw {
+                Input::Numbers(all) => {
+                    let numbers = &all.data()[chunk.start * each..chunk.end * each];
+                    (vec![each], numbers.into())
+                }
+                Input::Windows(all) => (all.dims().into(), all.gathered(chunk.clone()).into()),
+                Input::Indices(_) => {
+                    let what = "raw columns are numbers, indices are given";
+                    return Err(TrainError::Examples(what.to_owned()));
+                }
+            };
+            let shape: Vec<usize> = std::iter::once(chunk.len()).chain(own).collect();
+            let input = TensorRef::from_array_view((shape, &*numbers))?;
             let outputs = self.session.run(ort::inputs![input])?;
             predicted.extend_from_slice(outputs[0].try_extract_tensor::<f32>()?.1);
         }
@@ -68,7 +88,7 @@ impl ExportedModel {
     /// The columns or the outputs are not those of the model and the loss.
     pub fn score(
         &mut self,
-        raw: &Matrix,
+        raw: &Input,
         targets: &Targets,
         loss: Loss,
     ) -> Result<Score, TrainError> {

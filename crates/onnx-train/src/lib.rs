@@ -26,6 +26,7 @@ mod starting;
 #[cfg(feature = "test")]
 pub mod testing;
 mod trainer;
+mod windows;
 
 pub use error::TrainError;
 pub use evaluator::{Evaluation, Evaluator, Predictions};
@@ -40,3 +41,4 @@ pub use onnx_grad::{Cost, OperatorCost};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
 pub use starting::starting_parameters;
 pub use trainer::{LocalTrainer, LocalTraining};
+pub use windows::Windows;

@@ -1,6 +1,6 @@
 //! What a model file says about its parameters, and trained ones back into it.
 
-use fl_model::{DataSpec, FeatureSpec, Loss, Normalization, TrainingSpec};
+use fl_model::{DataSpec, FeatureSpec, Loss, Normalization, TrainingSpec, Window};
 use onnx_grad::{
     Cost, Differentiated, ForwardModel, InferenceModel, InputInfo, InputKind, Limits, TrainingGraph,
 };
@@ -59,15 +59,7 @@ pub fn initial_parameters(model: &[u8]) -> Result<Vec<Vec<f32>>, TrainError> {
 pub fn check_model(model: &[u8], spec: &TrainingSpec, data: &DataSpec) -> Result<(), TrainError> {
     let model = parse(model)?;
     TrainingGraph::new(Differentiated::new(&model, spec.loss)?, spec)?;
-    let width = data.inputs.encoded_width();
-    let inputs = model.inputs();
-    let dims: Vec<&[u64]> = inputs.iter().map(|input| &input.dims[..]).collect();
-    if dims != [[width as u64]] || inputs[0].kind != InputKind::F32 {
-        return Err(TrainError::Examples(format!(
-            "the features encode to {width} columns, the model takes {}; change the job's features or the model",
-            show_inputs(&inputs)
-        )));
-    }
+    check_inputs(&model, data)?;
     let outputs = elements(&model.output_dims());
     let (wanted, per) = match (spec.loss, data.label.classes()) {
         (Loss::SoftmaxCrossEntropy, Some(classes)) => (classes, "one for each class"),
@@ -84,6 +76,32 @@ pub fn check_model(model: &[u8], spec: &TrainingSpec, data: &DataSpec) -> Result
     Ok(())
 }
 
+/// Refuses a model whose inputs are not the one that the job's features make.
+fn check_inputs(model: &ForwardModel, data: &DataSpec) -> Result<(), TrainError> {
+    let fail = |reason: String| Err(TrainError::Examples(reason));
+    if let Some(problem) = data.window.and_then(|window| window.problem(&data.label)) {
+        return fail(format!("the job's window cannot be cut: {problem}"));
+    }
+    let inputs = model.inputs();
+    let wanted = data.example_dims();
+    let dims: Vec<&[u64]> = inputs.iter().map(|input| &input.dims[..]).collect();
+    if dims == [&wanted[..]] && inputs[0].kind == InputKind::F32 {
+        return Ok(());
+    }
+    let (width, takes) = (data.inputs.encoded_width(), show_inputs(&inputs));
+    match &data.window {
+        None => fail(format!(
+            "the features encode to {width} columns, the model takes {takes}; change the job's features or the model"
+        )),
+        Some(window) => fail(format!(
+            "windows of {} rows of {width} encoded columns are {wanted:?} in the layout {}, the model takes \
+             {takes}; change the job's window, its layout or features, or the model",
+            window.length,
+            window.layout.name()
+        )),
+    }
+}
+
 /// The user's own model with trained parameters, taking raw columns; see [`InferenceModel`].
 ///
 /// # Errors
@@ -92,10 +110,11 @@ pub fn export(
     model: &[u8],
     parameters: &[Vec<f32>],
     features: &FeatureSpec,
+    window: Option<&Window>,
     normalization: &Normalization,
 ) -> Result<Vec<u8>, TrainError> {
     let model = parse(model)?;
-    Ok(InferenceModel::new(&model, parameters, features, normalization)?.bytes)
+    Ok(InferenceModel::new(&model, parameters, features, window, normalization)?.bytes)
 }
 
 /// The user's own model with trained parameters, taking its own inputs as before.

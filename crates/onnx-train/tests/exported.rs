@@ -4,8 +4,12 @@ mod support;
 
 use fl_model::{Feature, FeatureSpec, Loss, Normalization};
 use onnx_train::{
-    Evaluator, Examples, ExportedModel, Matrix, Targets, export, initial_parameters, prepare,
+    Evaluator, Examples, ExportedModel, Input, Matrix, Targets, export, initial_parameters, prepare,
 };
+
+fn input(columns: usize, raw: Vec<f32>) -> Input {
+    Input::Numbers(Matrix::new(columns, raw).unwrap())
+}
 
 #[test]
 fn an_exported_model_scores_as_its_parameters_did() {
@@ -36,10 +40,17 @@ fn an_exported_model_scores_as_its_parameters_did() {
     let mut evaluator = Evaluator::new(support::AIR_MLP, loss).unwrap();
     let evaluation = evaluator.run(&parameters, &examples).unwrap();
 
-    let exported = export(support::AIR_MLP, &parameters, &features, &normalization).unwrap();
+    let exported = export(
+        support::AIR_MLP,
+        &parameters,
+        &features,
+        None,
+        &normalization,
+    )
+    .unwrap();
     let mut exported = ExportedModel::new(&exported).unwrap();
     let score = exported
-        .score(&Matrix::new(columns, raw).unwrap(), &targets, loss)
+        .score(&input(columns, raw), &targets, loss)
         .unwrap();
     assert_eq!(score.examples, 5_000);
     assert_eq!(score.correct, evaluation.correct);
@@ -48,9 +59,9 @@ fn an_exported_model_scores_as_its_parameters_did() {
         "{score:?}"
     );
 
-    let few = Matrix::new(columns, vec![0.0; columns]).unwrap();
+    let few = input(columns, vec![0.0; columns]);
     assert!(exported.score(&few, &targets, loss).is_err());
-    let narrow = Matrix::new(3, vec![0.0; 3]).unwrap();
+    let narrow = input(3, vec![0.0; 3]);
     assert!(exported.predict(&narrow).is_err());
     assert!(ExportedModel::new(b"not a model").is_err());
 }
