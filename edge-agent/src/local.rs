@@ -5,16 +5,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use fl_model::{DeviceId, EvaluationCounters, JobSpec, Loss, RoundNumber, TrainingSpec};
+use fl_model::{DeviceId, EvaluationCounters, JobSpec, RoundNumber, TrainingSpec};
 use fl_runtime::job_file;
 use fl_runtime::store::{Access, write_atomic};
-use onnx_train::{ExportedModel, Matrix, check_model, init_runtime, starting_parameters};
+use onnx_train::{ExportedModel, check_model, init_runtime, starting_parameters};
 use serde::Serialize;
 
 use crate::cli::{EvaluateArguments, TrainLocalArguments};
 use crate::data::{self, LocalData, Rows};
 use crate::settings::Home;
-use crate::work::{View, Workshop, counters, statistics, targets, training_seed};
+use crate::work::{View, Workshop, counters, raw_input, statistics, targets, training_seed};
 
 /// Training alone counts as this round of the job.
 const ROUND: RoundNumber = RoundNumber(1);
@@ -24,9 +24,9 @@ const ROUND: RoundNumber = RoundNumber(1);
 pub struct Judged {
     /// The device.
     pub device: DeviceName,
-    /// Its labelled training rows.
+    /// Its labelled training examples: rows, or windows of them.
     pub examples_train: u64,
-    /// Its labelled test rows.
+    /// Its labelled test examples.
     pub examples_test: u64,
     /// The same: what the figures are over.
     pub examples: u64,
@@ -36,7 +36,7 @@ pub struct Judged {
     /// Mean absolute error in the label's unit; none for a job that tells classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absolute_error: Option<f64>,
-    /// Mean loss per test row.
+    /// Mean loss per test example.
     pub loss: f64,
 }
 
@@ -50,7 +50,7 @@ pub struct DeviceName(String);
 pub struct Run {
     /// Passes over the training rows.
     pub epochs: u32,
-    /// Mean loss per training row in the last of them.
+    /// Mean loss per training example in the last of them.
     pub train_loss: f64,
     /// How it does on each device's test rows.
     pub devices: Vec<Judged>,
@@ -73,7 +73,7 @@ pub struct Trained {
     pub job: String,
     /// Orders the rows and draws the initial weights.
     pub seed: u64,
-    /// Training rows, of all homes together.
+    /// Training examples, of all homes together.
     pub examples_train: u64,
     /// One per number of epochs, in the order asked for.
     pub runs: Vec<Run>,
@@ -188,7 +188,7 @@ fn train(
     let inputs = &job.data.inputs;
     let normalization = statistics(inputs, rows)?.normalization(&inputs.one_hot());
     let view = View {
-        inputs,
+        data: &job.data,
         normalization: &normalization,
         loss: job.training.loss,
     };
@@ -242,10 +242,9 @@ pub fn evaluate(arguments: &EvaluateArguments) -> anyhow::Result<Evaluated> {
     let (job, sites) = open(&arguments.job, &arguments.homes)?;
     let place = || arguments.model.display().to_string();
     let mut model = ExportedModel::new(&read(&arguments.model)?).with_context(place)?;
-    let columns = job.data.inputs.features.len();
     let devices = sites
         .iter()
-        .map(|site| judge(&mut model, columns, job.training.loss, site).with_context(place));
+        .map(|site| judge(&mut model, &job, site).with_context(place));
     let evaluated = Evaluated {
         job: job.job.to_string(),
         devices: devices.collect::<anyhow::Result<_>>()?,
@@ -254,14 +253,9 @@ pub fn evaluate(arguments: &EvaluateArguments) -> anyhow::Result<Evaluated> {
     Ok(evaluated)
 }
 
-fn judge(
-    model: &mut ExportedModel,
-    columns: usize,
-    loss: Loss,
-    site: &Site,
-) -> anyhow::Result<Judged> {
-    let test = &site.data.test;
-    let raw = Matrix::new(columns, test.raw.clone())?;
+fn judge(model: &mut ExportedModel, job: &JobSpec, site: &Site) -> anyhow::Result<Judged> {
+    let (test, loss) = (&site.data.test, job.training.loss);
+    let raw = raw_input(&job.data, test)?;
     let score = model.score(&raw, &targets(loss, &test.answers)?, loss)?;
     let mean = |sum: f64| sum / score.examples.max(1) as f64;
     let tells_classes = loss.is_classification();
@@ -310,7 +304,11 @@ const HEADING: &str = "device                    training     test";
 impl fmt::Display for Trained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for run in &self.runs {
-            writeln!(f, "{} epochs over {} rows", run.epochs, self.examples_train)?;
+            writeln!(
+                f,
+                "{} epochs over {} examples",
+                run.epochs, self.examples_train
+            )?;
             writeln!(f, "{HEADING}")?;
             run.devices
                 .iter()

@@ -44,8 +44,12 @@ pub(crate) fn scores(loss: f64, accuracy: Option<f64>) -> String {
 
 /// What was read from a data file.
 pub(crate) fn rows(file: &Path, data: &LocalData) -> String {
+    let which = match data.train.starts {
+        None => ", of which",
+        Some(_) => "; of their windows",
+    };
     format!(
-        "read {}: {} rows, of which {} train, {} test and {} have no label",
+        "read {}: {} rows{which} {} train, {} test and {} have no label",
         file.display(),
         data.rows_in_file,
         data.train.len(),

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use edge_agent::data::{self, LocalData};
-use edge_agent::work::{View, Workshop, statistics};
+use edge_agent::work::{View, Workshop, raw_input, statistics};
 use fl_model::Normalization;
 use fl_runtime::job_file;
-use onnx_train::{
-    Evaluation, ExportedModel, Matrix, init_runtime, initial_parameters, parameter_layout,
-};
+use onnx_train::{Evaluation, ExportedModel, init_runtime, initial_parameters, parameter_layout};
 use prost::Message;
 use xtask::demo::Region;
 use xtask::fetch;
@@ -48,20 +46,19 @@ pub fn claims(
         .collect();
     let normalization = federated(&job.data, sites.values());
     let view = View {
-        inputs: &job.data.inputs,
+        data: &job.data,
         normalization: &normalization,
         loss: job.training.loss,
     };
     let mut workshop = Workshop::default();
     let mut model = ExportedModel::new(&exported).expect("an exported model");
-    let columns = job.data.inputs.features.len();
     sites
         .into_iter()
         .map(|(device, data)| {
             let evaluation = workshop
                 .evaluate(&untrained, view, &data.test, &parameters)
                 .expect("an evaluation");
-            let raw = Matrix::new(columns, data.test.raw).expect("rows");
+            let raw = raw_input(&job.data, &data.test).expect("rows");
             let outputs = model.predict(&raw).expect("predictions");
             let claim = Claim {
                 evaluation,

@@ -100,29 +100,39 @@ pub enum DataError {
         file: String,
     },
     /// The split leaves nothing to train on, or nothing to test on.
-    #[error("{file} has no {part} rows: {why}")]
+    #[error("{file} has no {part} {examples}: {why}")]
     NoPart {
         /// The file.
         file: String,
         /// `training` or `test`.
         part: &'static str,
+        /// `rows` or `windows`.
+        examples: &'static str,
         /// How the rows went, and what to change.
         why: String,
     },
     /// Nothing can be learnt where every answer is the same.
     #[error(
-        "{file}: every one of the {rows} training rows is of class {class}: \
+        "{file}: every one of the {examples} training examples is of class {class}: \
          take training rows in which {column:?} varies, or another limit"
     )]
     OneClass {
         /// The file.
         file: String,
-        /// Training rows.
-        rows: usize,
+        /// Training examples.
+        examples: usize,
         /// The only class.
         class: String,
         /// The label's column.
         column: String,
+    },
+    /// The job's windows cannot be cut.
+    #[error("no windows can be cut out of {file}: {problem}")]
+    Window {
+        /// The file.
+        file: String,
+        /// What is wrong with them.
+        problem: String,
     },
     /// The split itself cannot be followed.
     #[error("the split of {file} cannot be followed: {problem}")]
@@ -167,11 +177,11 @@ impl DataError {
             ),
             DataError::OneClass {
                 file,
-                rows: _,
+                examples: _,
                 class: _,
                 column,
             } => format!(
-                "{file}: all training rows are of one class: take training rows in which {column:?} \
+                "{file}: all training examples are of one class: take training rows in which {column:?} \
                  varies, or another limit"
             ),
             DataError::Missing { .. }
@@ -183,6 +193,7 @@ impl DataError {
             | DataError::Ragged { .. }
             | DataError::NoRows { .. }
             | DataError::NoPart { .. }
+            | DataError::Window { .. }
             | DataError::Split { .. }
             | DataError::TooLarge { .. } => self.to_string(),
         }

@@ -1,11 +1,13 @@
 //! A device's own rows: a CSV file, plain or gzip, as the raw columns and answers that a job asks for.
 //!
 //! The file is read as a stream. What is kept is bounded by [`CELLS_MAX`]; nothing is kept of rows that
-//! neither train nor test, or whose label is missing.
+//! neither train nor test, or, where a row is an example, whose label is missing. Windows are cut out of rows
+//! that follow each other within one part: a row without a label stays in them as input.
 
 mod cells;
 mod columns;
 mod error;
+mod sequence;
 mod source;
 mod split;
 
@@ -13,17 +15,18 @@ use std::io;
 use std::path::Path;
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
-use fl_model::{DataSpec, Digest, Label, Split};
+use fl_model::{DataSpec, Digest, Label, Split, Window};
 
 use columns::{Answer, Columns, Header};
 pub use error::DataError;
+use sequence::Sequence;
 use source::{Exceeded, Source};
 use split::{Part, Splitter};
 
 /// Most rows × raw columns that are kept of a file: 256 MiB of numbers.
 pub const CELLS_MAX: usize = 1 << 26;
 
-/// What the rows should give.
+/// What the examples should give.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answers {
     /// Indices of classes.
@@ -33,7 +36,7 @@ pub enum Answers {
 }
 
 impl Answers {
-    /// One per row.
+    /// One per example.
     pub fn len(&self) -> usize {
         match self {
             Answers::Classes(classes) => classes.len(),
@@ -41,7 +44,7 @@ impl Answers {
         }
     }
 
-    /// Whether there are no rows.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -62,13 +65,6 @@ impl Answers {
         }
     }
 
-    fn split_off(&mut self, at: usize) -> Self {
-        match self {
-            Answers::Classes(classes) => Answers::Classes(classes.split_off(at)),
-            Answers::Values(values) => Answers::Values(values.split_off(at)),
-        }
-    }
-
     fn append(&mut self, other: &Self) {
         match (self, other) {
             (Answers::Classes(classes), Answers::Classes(more)) => classes.extend(more),
@@ -79,24 +75,21 @@ impl Answers {
     }
 }
 
-/// Labelled rows.
+/// The examples of one part: labelled rows, or labelled windows over rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
+    /// Raw columns of a row.
+    pub columns: usize,
     /// Raw columns `[n, columns]`, row-major, in the job's order; NaN is a missing value.
     pub raw: Vec<f32>,
-    /// One answer per row.
+    /// One answer per example.
     pub answers: Answers,
+    /// Where examples are windows, the first row of each; otherwise every row is one.
+    pub starts: Option<Vec<usize>>,
 }
 
 impl Rows {
-    fn none_yet(label: &Label) -> Self {
-        Self {
-            raw: Vec::new(),
-            answers: Answers::none_yet(label),
-        }
-    }
-
-    /// Number of rows.
+    /// Number of examples.
     pub fn len(&self) -> usize {
         self.answers.len()
     }
@@ -106,8 +99,12 @@ impl Rows {
         self.answers.is_empty()
     }
 
-    /// Appends the rows of another file read for the same job.
+    /// Appends those of another file read for the same job. No window goes from one file to the next.
     pub fn append(&mut self, other: &Self) {
+        let before = self.raw.len() / self.columns.max(1);
+        if let (Some(starts), Some(more)) = (&mut self.starts, &other.starts) {
+            starts.extend(more.iter().map(|start| before + start));
+        }
         self.raw.extend_from_slice(&other.raw);
         self.answers.append(&other.answers);
     }
@@ -116,13 +113,13 @@ impl Rows {
 /// A data file as one job sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LocalData {
-    /// Rows to train on.
+    /// What to train on.
     pub train: Rows,
-    /// Rows to be tested on.
+    /// What to be tested on.
     pub test: Rows,
     /// Rows in the file.
     pub rows_in_file: u64,
-    /// Rows that would have trained or tested, had they a label.
+    /// Examples that would have trained or tested, had they a label.
     pub unlabelled: u64,
     /// SHA-256 of the file.
     pub digest: Digest,
@@ -168,10 +165,14 @@ fn read_rows(
     let gzip = reader.get_ref().gzip;
     let failed = |error: csv::Error| explain(error, file, gzip);
     let header = Header::new(file, reader.byte_headers().map_err(failed)?)?;
+    if let Some(problem) = spec.window.and_then(|window| window.problem(&spec.label)) {
+        let file = file.to_owned();
+        return Err(DataError::Window { file, problem });
+    }
     let columns = Columns::new(&header, spec)?;
     let splitter = Splitter::new(&header, split)?;
 
-    let mut collector = Collector::new(&columns, &spec.label);
+    let mut collector = Collector::new(&columns, spec);
     let mut record = ByteRecord::new();
     let mut rows = 0u64;
     while reader.read_byte_record(&mut record).map_err(failed)? {
@@ -183,27 +184,29 @@ fn read_rows(
         let file = file.to_owned();
         return Err(DataError::NoRows { file });
     }
-    let data = collector.finish(splitter.first_test_row(rows), rows);
-    check_parts(file, &data, &splitter)?;
+    let data = collector.finish(file, &splitter, rows)?;
+    check_parts(file, &data, &splitter, spec.window.as_ref())?;
     check_classes(file, &data.train, &spec.label)?;
     Ok(data)
 }
 
 struct Collector<'a> {
     columns: &'a Columns,
-    train: Rows,
-    test: Rows,
+    spec: &'a DataSpec,
+    train: Sequence,
+    test: Sequence,
     /// Of rows whose part is not known yet: their numbers in the file.
     later: Vec<u64>,
     unlabelled: u64,
 }
 
 impl<'a> Collector<'a> {
-    fn new(columns: &'a Columns, label: &Label) -> Self {
+    fn new(columns: &'a Columns, spec: &'a DataSpec) -> Self {
         Self {
             columns,
-            train: Rows::none_yet(label),
-            test: Rows::none_yet(label),
+            spec,
+            train: Sequence::default(),
+            test: Sequence::default(),
             later: Vec::new(),
             unlabelled: 0,
         }
@@ -219,10 +222,11 @@ impl<'a> Collector<'a> {
         if part == Part::Unused {
             return Ok(());
         }
-        let Some(answer) = self.columns.answer(header, record, row)? else {
+        let answer = self.columns.answer(header, record, row)?;
+        if answer.is_none() && self.spec.window.is_none() {
             self.unlabelled += 1;
             return Ok(());
-        };
+        }
         let kept = self.train.raw.len() + self.test.raw.len();
         if kept + self.columns.width() > CELLS_MAX {
             return Err(DataError::TooLarge {
@@ -237,37 +241,92 @@ impl<'a> Collector<'a> {
         };
         self.columns
             .push_inputs(header, record, row, &mut rows.raw)?;
-        rows.answers.push(answer);
+        rows.push(row, answer);
         if part == Part::Later {
             self.later.push(row);
         }
         Ok(())
     }
 
-    fn finish(mut self, first_test_row: u64, rows_in_file: u64) -> LocalData {
+    fn finish(
+        mut self,
+        file: &str,
+        splitter: &Splitter,
+        rows_in_file: u64,
+    ) -> Result<LocalData, DataError> {
+        let columns = self.columns.width();
         if !self.later.is_empty() {
+            let first_test_row = splitter.first_test_row(rows_in_file);
             let trains = self.later.partition_point(|&row| row < first_test_row);
-            let raw = self.train.raw.split_off(trains * self.columns.width());
-            let answers = self.train.answers.split_off(trains);
-            self.test = Rows { raw, answers };
+            self.test = self.train.split_off(trains, columns);
         }
-        LocalData {
-            train: self.train,
-            test: self.test,
+        let label = &self.spec.label;
+        let (train, test) = match &self.spec.window {
+            None => (
+                self.train.into_rows(columns, label),
+                self.test.into_rows(columns, label),
+            ),
+            Some(window) => {
+                check_length(file, &self.train, TRAINING, window)?;
+                check_length(file, &self.test, TEST, window)?;
+                let (train, without) = self.train.into_windows(columns, label, window);
+                self.unlabelled += without;
+                let (test, without) = self.test.into_windows(columns, label, window);
+                self.unlabelled += without;
+                (train, test)
+            }
+        };
+        Ok(LocalData {
+            train,
+            test,
             rows_in_file,
             unlabelled: self.unlabelled,
             digest: Digest([0; 32]),
-        }
+        })
     }
 }
 
-fn check_parts(file: &str, data: &LocalData, splitter: &Splitter) -> Result<(), DataError> {
-    for (part, rows, train) in [("training", &data.train, true), ("test", &data.test, false)] {
+/// The names of the parts.
+const TRAINING: &str = "training";
+const TEST: &str = "test";
+
+/// Refuses a part whose rows are too few for one window; one without any rows is explained by the split.
+fn check_length(
+    file: &str,
+    rows: &Sequence,
+    part: &'static str,
+    window: &Window,
+) -> Result<(), DataError> {
+    let (all, longest, length) = (rows.len(), rows.longest_run(), window.length);
+    if all == 0 || longest >= length as usize {
+        return Ok(());
+    }
+    Err(DataError::NoPart {
+        file: file.to_owned(),
+        part,
+        examples: "windows",
+        why: format!(
+            "there are {all} {part} rows, of which {longest} at most follow each other in the file, and a \
+             window is {length} rows: shorten the job's window, or change the split or the data"
+        ),
+    })
+}
+
+fn check_parts(
+    file: &str,
+    data: &LocalData,
+    splitter: &Splitter,
+    window: Option<&Window>,
+) -> Result<(), DataError> {
+    let examples = window.map_or("rows", |_| "windows");
+    for (part, rows) in [(TRAINING, &data.train), (TEST, &data.test)] {
         if rows.is_empty() {
+            let given = (data.rows_in_file, data.unlabelled, examples);
             return Err(DataError::NoPart {
                 file: file.to_owned(),
                 part,
-                why: splitter.why_empty(train, data.rows_in_file, data.unlabelled),
+                examples,
+                why: splitter.why_empty(part == TRAINING, given),
             });
         }
     }
@@ -292,7 +351,7 @@ fn check_classes(file: &str, train: &Rows, label: &Label) -> Result<(), DataErro
     };
     Err(DataError::OneClass {
         file: file.to_owned(),
-        rows: classes.len(),
+        examples: classes.len(),
         class,
         column: label.column().to_owned(),
     })

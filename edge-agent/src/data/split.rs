@@ -77,7 +77,11 @@ impl Splitter {
     }
 
     /// Why a part can have no rows, and what to change.
-    pub(super) fn why_empty(&self, train: bool, rows: u64, unlabelled: u64) -> String {
+    pub(super) fn why_empty(
+        &self,
+        train: bool,
+        (rows, unlabelled, examples): (u64, u64, &str),
+    ) -> String {
         let given = match &self.split {
             Split::Rows { train: first, .. } if train => rows_text(first),
             Split::Rows { test, .. } => rows_text(test),
@@ -98,7 +102,7 @@ impl Splitter {
             }
         };
         format!(
-            "{given}, the file has {rows} rows, {unlabelled} of those chosen have no label: \
+            "{given}, the file has {rows} rows, {unlabelled} of the {examples} chosen have no label: \
              change the split or the data"
         )
     }

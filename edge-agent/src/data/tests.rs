@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use fl_model::{Feature, FeatureSpec};
+use fl_model::{Feature, FeatureSpec, WindowLabel, WindowLayout};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
@@ -38,6 +38,7 @@ fn spec() -> DataSpec {
             train: (0, Some(3)),
             test: (3, None),
         },
+        window: None,
     }
 }
 
@@ -248,6 +249,7 @@ fn splits_count_rows_before_any_is_dropped() {
         },
         time_column: None,
         split,
+        window: None,
     };
     let check = |split: Split, train: &[f32], test: &[f32]| {
         let data = read(text.as_bytes(), &with(split.clone())).unwrap();
@@ -303,4 +305,157 @@ fn regression_takes_numbers() {
     };
     let data = read(GOOD.as_bytes(), &spec).unwrap();
     assert_eq!(data.train.answers, Answers::Values(vec![9.0, 11.0]));
+}
+
+/// Windows over rows of two columns, `x` counting from 0; label `y`, or a class by the limit 0.
+fn windowed(split: Split, length: u32, stride: u32, label: WindowLabel) -> DataSpec {
+    let column = "y".to_owned();
+    DataSpec {
+        inputs: FeatureSpec {
+            features: vec![numeric("x"), numeric("z")],
+            clip: 5.0,
+        },
+        label: match label {
+            WindowLabel::Last => Label::Value { column },
+            WindowLabel::Majority => Label::Above { column, limit: 0.0 },
+        },
+        time_column: None,
+        split,
+        window: Some(Window {
+            length,
+            stride,
+            layout: WindowLayout::TimeFirst,
+            label,
+        }),
+    }
+}
+
+const WINDOWED: &str = "\
+x,z,y,part
+0,,5,train
+1,1,,train
+2,1,7,train
+3,1,8,other
+4,,,train
+5,1,-1,train
+6,1,-2,train
+7,1,3,test
+8,1,4,test
+9,1,,test
+";
+
+#[test]
+fn windows_stay_within_a_part_and_keep_rows_without_a_label() {
+    let check = |split: Split, size: (u32, u32), starts: [&[usize]; 2], answers: [&[f32]; 2]| {
+        let spec = windowed(split, size.0, size.1, WindowLabel::Last);
+        let data = read(WINDOWED.as_bytes(), &spec).unwrap();
+        for (part, (starts, answers)) in [&data.train, &data.test]
+            .into_iter()
+            .zip(starts.into_iter().zip(answers))
+        {
+            assert_eq!(part.starts.as_deref(), Some(starts), "{spec:?}");
+            assert_eq!(part.answers, Answers::Values(answers.to_vec()), "{spec:?}");
+            assert_eq!(part.len(), starts.len());
+        }
+        data
+    };
+    let column = Split::Column {
+        column: "part".to_owned(),
+        train: "train".to_owned(),
+        test: "test".to_owned(),
+    };
+    // Training rows 0 to 2 and 4 to 6 of the file: rows 0 to 2 and 3 to 5 of the part.
+    let data = check(
+        column.clone(),
+        (2, 1),
+        [&[1, 3, 4], &[0]],
+        [&[7.0, -1.0, -2.0], &[4.0]],
+    );
+    assert_eq!((data.unlabelled, data.rows_in_file), (2, 10));
+    let x: Vec<f32> = data.train.raw.iter().step_by(2).copied().collect();
+    assert_eq!(x, [0.0, 1.0, 2.0, 4.0, 5.0, 6.0]);
+    assert!(data.train.raw[1].is_nan(), "a missing value stays one");
+    check(
+        column,
+        (1, 2),
+        [&[0, 2, 5], &[0]],
+        [&[5.0, 7.0, -2.0], &[3.0]],
+    );
+    let tail = Split::Tail { test_fraction: 0.3 };
+    check(tail, (2, 4), [&[4], &[0]], [&[-1.0], &[4.0]]);
+    let rows = Split::Rows {
+        train: (2, Some(7)),
+        test: (7, None),
+    };
+    check(rows, (2, 5), [&[0], &[0]], [&[8.0], &[4.0]]);
+}
+
+#[test]
+fn a_window_of_classes_may_take_the_majority() {
+    let split = Split::Rows {
+        train: (0, Some(7)),
+        test: (7, None),
+    };
+    let spec = windowed(split, 3, 1, WindowLabel::Majority);
+    let data = read(WINDOWED.as_bytes(), &spec).unwrap();
+    assert_eq!(data.train.answers, Answers::Classes(vec![1, 1, 1, 0, 0]));
+    assert_eq!(data.test.answers, Answers::Classes(vec![1]));
+    assert_eq!(data.unlabelled, 0);
+}
+
+#[test]
+fn windows_that_cannot_be_cut_are_explained() {
+    let column = |train: &str, test: &str| Split::Column {
+        column: "part".to_owned(),
+        train: train.to_owned(),
+        test: test.to_owned(),
+    };
+    let check = |split: Split, length: u32, expected: &[&str]| {
+        let spec = windowed(split, length, 1, WindowLabel::Last);
+        check_error(WINDOWED.as_bytes(), &spec, expected);
+    };
+    let few = [
+        "no training windows",
+        "6 training rows",
+        "3 at most",
+        "is 4 rows",
+        "shorten",
+    ];
+    check(column("train", "test"), 4, &few);
+    check(column("train", "exam"), 2, &["no test windows", "\"exam\""]);
+    let rows = Split::Rows {
+        train: (0, Some(7)),
+        test: (8, None),
+    };
+    check(
+        rows.clone(),
+        3,
+        &["no test windows", "2 test rows", "is 3 rows"],
+    );
+    check(
+        rows,
+        2,
+        &["no test windows", "windows chosen have no label"],
+    );
+    check(column("train", "test"), 0, &["length is 0"]);
+    check(column("train", "test"), 5000, &["1 to 4096"]);
+    let mut number = windowed(column("train", "test"), 2, 1, WindowLabel::Last);
+    number.window.as_mut().unwrap().label = WindowLabel::Majority;
+    check_error(WINDOWED.as_bytes(), &number, &["majority", "\"y\""]);
+}
+
+#[test]
+fn windows_of_pooled_files_do_not_run_from_one_into_the_next() {
+    let split = Split::Rows {
+        train: (0, Some(7)),
+        test: (7, None),
+    };
+    let spec = windowed(split, 2, 2, WindowLabel::Last);
+    let mut rows = read(WINDOWED.as_bytes(), &spec).unwrap().train;
+    let other = rows.clone();
+    rows.append(&other);
+    assert_eq!(other.starts, Some(vec![2, 4]));
+    assert_eq!(rows.starts, Some(vec![2, 4, 9, 11]));
+    assert_eq!(rows.answers.len(), 4);
+    assert_eq!(rows.raw.len(), 28);
 }

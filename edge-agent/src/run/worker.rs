@@ -170,7 +170,7 @@ impl Worker {
             Work::Evaluate(work) => {
                 let began = Instant::now();
                 let view = View {
-                    inputs: &plan.data.inputs,
+                    data: &plan.data,
                     normalization: &work.normalization,
                     loss: work.loss,
                 };
@@ -182,7 +182,7 @@ impl Worker {
                         .evaluate(model, view, &data.test, &parameters.tensors)?;
                 let counters = counters(&evaluation)?;
                 tracing::info!(
-                    "{}: tested {} rows in {}, {}",
+                    "{}: tested {} examples in {}, {}",
                     say::place(&plan.key),
                     counters.examples,
                     say::seconds(began.elapsed()),
@@ -204,7 +204,7 @@ impl Worker {
         let examples = data.train.len() as u64;
         crate::work::check_weight(work, examples)?;
         let view = View {
-            inputs: &plan.data.inputs,
+            data: &plan.data,
             normalization: &work.normalization,
             loss: work.training.loss,
         };
@@ -221,7 +221,7 @@ impl Worker {
             seed,
         )?;
         tracing::info!(
-            "{}: trained {examples} rows in {}, loss {:.4}",
+            "{}: trained {examples} examples in {}, loss {:.4}",
             say::place(key),
             say::seconds(began.elapsed()),
             trained.loss

@@ -1,11 +1,12 @@
 //! Sessions that last over rounds, and the steps of each phase.
 
 use fl_model::{
-    DeviceId, Digest, EvaluationCounters, FeatureSpec, FeatureStatistics, FixedPoint, JobId, Loss,
-    Normalization, Reason, RoundNumber, TrainingSpec,
+    DataSpec, DeviceId, Digest, EvaluationCounters, FeatureSpec, FeatureStatistics, FixedPoint,
+    JobId, Loss, Normalization, Reason, RoundNumber, TrainingSpec, Window, WindowLayout,
 };
 use onnx_train::{
-    Evaluation, Evaluator, Examples, LocalTrainer, LocalTraining, Targets, encode, prepare,
+    Evaluation, Evaluator, Examples, Input, LocalTrainer, LocalTraining, Matrix, Targets, Windows,
+    encode, prepare,
 };
 
 use super::Failure;
@@ -27,7 +28,7 @@ pub fn training_seed(job: &JobId, round: RoundNumber, device: &DeviceId, seed: u
     Digest::of(&bytes).0
 }
 
-/// The statistics of rows, over encoded columns.
+/// The statistics of rows, over encoded columns; also where examples are windows, which may overlap.
 ///
 /// # Errors
 /// A [`Failure`]: a value too large to be summed exactly, or features that cannot be encoded.
@@ -45,9 +46,9 @@ pub fn statistics(inputs: &FeatureSpec, rows: &Rows) -> Result<FeatureStatistics
 /// What a job's data look like to its model.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// The features.
-    pub inputs: &'a FeatureSpec,
-    /// Their scale.
+    /// The features, and how examples are made of rows.
+    pub data: &'a DataSpec,
+    /// The features' scale.
     pub normalization: &'a Normalization,
     /// What judges the answers.
     pub loss: Loss,
@@ -55,9 +56,32 @@ pub struct View<'a> {
 
 impl View<'_> {
     fn examples(&self, rows: &Rows) -> Result<Examples, Failure> {
-        let features = prepare(self.inputs, self.normalization, &rows.raw)?;
-        Ok(Examples::new(features, targets(self.loss, &rows.answers)?)?)
+        let features = prepare(&self.data.inputs, self.normalization, &rows.raw)?;
+        let input = input(self.data.window.as_ref(), rows, features)?;
+        let targets = targets(self.loss, &rows.answers)?;
+        Ok(Examples::of_inputs(vec![input], targets)?)
     }
+}
+
+/// The examples over what was made of their rows: the rows themselves, or the job's windows of them.
+fn input(window: Option<&Window>, rows: &Rows, features: Matrix) -> Result<Input, Failure> {
+    let (Some(window), Some(starts)) = (window, &rows.starts) else {
+        return Ok(Input::Numbers(features));
+    };
+    let length = window.length as usize;
+    let windows = Windows::new(features, starts.clone(), length, window.layout)?;
+    Ok(Input::Windows(windows))
+}
+
+/// Raw examples, as an exported model takes them: windows are time first.
+///
+/// # Errors
+/// A [`Failure`]: the rows were not read for this job.
+pub fn raw_input(data: &DataSpec, rows: &Rows) -> Result<Input, Failure> {
+    let raw = Matrix::new(rows.columns, rows.raw.clone())?;
+    let layout = WindowLayout::TimeFirst;
+    let window = data.window.map(|window| Window { layout, ..window });
+    input(window.as_ref(), rows, raw)
 }
 
 /// Answers as the loss takes them.
