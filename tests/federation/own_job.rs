@@ -156,49 +156,22 @@ fn regression_with_adam_on_the_16_bit_grid_finishes() {
     let (demo, printed) = regression.run();
     let summary = demo.summary();
     assert_table(&printed, &["Changping", "Tiantan"]);
-    let Regression {
-        job, model, data, ..
-    } = regression;
+    regression.assert_judged_alike(&summary, &How::particles(ROWS as u64));
+}
 
-    let exported = Path::new(summary["model"].as_str().expect("a path"));
-    let regions = discover(&data).expect("our own data");
-    let verdicts = python_verdicts(exported, &data, &How::particles(ROWS as u64));
-    let claims = claims(&job, &model, exported, &regions);
-    let told = summary["federated"]["per_device"]
-        .as_object()
-        .expect("devices");
-    assert_eq!((told.len(), claims.len()), (4, 4));
-    for (device, claim) in &claims {
-        let verdict = &verdicts[device];
-        let Predictions::Values(predicted) = &claim.evaluation.predictions else {
-            panic!("a regression predicts numbers");
-        };
-        assert_eq!(predicted.len(), verdict.outputs.len(), "{device}");
-        for (row, python) in verdict.outputs.iter().enumerate() {
-            for ours in [predicted[row], claim.outputs[row]] {
-                let apart = (f64::from(ours) - python).abs();
-                assert!(
-                    apart <= TOLERANCE * python.abs().max(1.0),
-                    "{device} {row}: {ours} {python}"
-                );
-            }
-        }
-        let said = told[device]["absolute_error"].as_f64().expect("an error");
-        let found = verdict.absolute_error();
-        assert!(
-            (said - found).abs() <= TOLERANCE * found,
-            "{device}: {said} {found}"
-        );
-        assert!(
-            told[device].get("accuracy").is_none(),
-            "numbers have no accuracy"
-        );
-        let zero = verdict.truths.iter().sum::<f64>() / verdict.truths.len() as f64;
-        assert!(
-            found < zero,
-            "{device}: no better than saying 0: {found} {zero}"
-        );
-    }
+/// Rows from one window to the next in the federation over windows.
+const STRIDE: u64 = 2;
+
+/// A network over windows of 24 hours, channels first as convolutions take them.
+#[test]
+fn regression_over_windows_finishes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let regression = Regression::write(folder.path(), 6, 1);
+    regression.look_at_windows();
+    let (demo, printed) = regression.run();
+    assert_table(&printed, &["Changping", "Tiantan"]);
+    let how = How::particles(ROWS as u64).in_windows(STRIDE);
+    regression.assert_judged_alike(&demo.summary(), &how);
 }
 
 /// Labels of hundreds of thousands, as prices are: their errors are summed as exactly as small ones.
@@ -237,6 +210,62 @@ impl Regression {
         assert_eq!(summary["rounds"], self.rounds);
         assert_eq!(summary["missing"], serde_json::json!([]));
         (demo, printed)
+    }
+
+    /// Lets its examples be windows, for a network that takes them.
+    fn look_at_windows(&self) {
+        let mut text = fs::read_to_string(&self.job).expect("a job file");
+        text += &format!(
+            "window = {{ length = 24, stride = {STRIDE}, layout = \"channels_first\" }}\n"
+        );
+        fs::write(&self.job, text).expect("a job file");
+        let model = root().join("crates/onnx-train/tests/windows/channels_first.onnx");
+        fs::copy(model, &self.model).expect("a model");
+    }
+
+    /// Python, the evaluation of rounds and the exported model say the same of every test example, and the
+    /// summary tells of it.
+    fn assert_judged_alike(&self, summary: &Value, how: &How) {
+        let exported = Path::new(summary["model"].as_str().expect("a path"));
+        let regions = discover(&self.data).expect("our own data");
+        let verdicts = python_verdicts(exported, &self.data, how);
+        let claims = claims(&self.job, &self.model, exported, &regions);
+        let told = summary["federated"]["per_device"]
+            .as_object()
+            .expect("devices");
+        assert_eq!((told.len(), claims.len()), (4, 4));
+        for (device, claim) in &claims {
+            let verdict = &verdicts[device];
+            let Predictions::Values(predicted) = &claim.evaluation.predictions else {
+                panic!("a regression predicts numbers");
+            };
+            assert_eq!(predicted.len(), verdict.outputs.len(), "{device}");
+            for (example, python) in verdict.outputs.iter().enumerate() {
+                for ours in [predicted[example], claim.outputs[example]] {
+                    let apart = (f64::from(ours) - python).abs();
+                    assert!(
+                        apart <= TOLERANCE * python.abs().max(1.0),
+                        "{device} {example}: {ours} {python}"
+                    );
+                }
+            }
+            let said = told[device]["absolute_error"].as_f64().expect("an error");
+            let found = verdict.absolute_error();
+            assert!(
+                (said - found).abs() <= TOLERANCE * found,
+                "{device}: {said} {found}"
+            );
+            assert!(
+                told[device].get("accuracy").is_none(),
+                "numbers have no accuracy"
+            );
+            assert_eq!(told[device]["examples"], verdict.truths.len(), "{device}");
+            let zero = verdict.truths.iter().sum::<f64>() / verdict.truths.len() as f64;
+            assert!(
+                found < zero,
+                "{device}: no better than saying 0: {found} {zero}"
+            );
+        }
     }
 
     /// Writes it with its labels so many times as large.

@@ -2,8 +2,9 @@
 
 usage: judge.py MODEL DATA_FOLDER HOW
 HOW is JSON: {"label": {"column": C}, "split": {"first_row": N}}. The label may have "above" (a
-number) or "classes" (texts); the split may be {"column": C, "test": TEXT} instead.
-Prints, as JSON, per device the truth and the model's outputs of every labelled test row, in order.
+number) or "classes" (texts); the split may be {"column": C, "test": TEXT} instead. For a model that takes
+windows, "stride" says how many rows lie between their starts; their answer is that of their last row.
+Prints, as JSON, per device the truth and the model's outputs of every labelled test example, in order.
 """
 
 import csv
@@ -47,15 +48,19 @@ def truth(row, label):
     return float(value)
 
 
-def test_rows(path, label, split):
+def test_rows(path, split):
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", newline="") as file:
         rows = list(csv.DictReader(file))
     if "column" in split:
-        rows = [row for row in rows if row[split["column"]] == split["test"]]
-    else:
-        rows = rows[split["first_row"] :]
-    return [row for row in rows if row[label["column"]]]
+        return [row for row in rows if row[split["column"]] == split["test"]]
+    return rows[split["first_row"] :]
+
+
+def labelled(rows, label, length, stride):
+    """Lists of so many rows whose last has a label."""
+    windows = [rows[start : start + length] for start in range(0, len(rows) - length + 1, stride)]
+    return [window for window in windows if window[-1][label["column"]]]
 
 
 def main():
@@ -68,14 +73,20 @@ def main():
         for key, values in properties.items()
         if key.startswith("categories.")
     }
+    window = json.loads(properties["window"]) if "window" in properties else None
     verdicts = {}
     for path in sorted([*data.glob("*/*.csv"), *data.glob("*/*.csv.gz")]):
-        rows = test_rows(path, how["label"], how["split"])
-        inputs = [[raw(row, name, categories) for name in names] for row in rows]
-        feed = {session.get_inputs()[0].name: np.array(inputs, np.float32)}
+        length = window["length"] if window else 1
+        rows = test_rows(path, how["split"])
+        examples = labelled(rows, how["label"], length, how.get("stride", 1))
+        inputs = np.array(
+            [[[raw(row, name, categories) for name in names] for row in own] for own in examples],
+            np.float32,
+        )
+        feed = {session.get_inputs()[0].name: inputs if window else inputs[:, 0]}
         (outputs,) = session.run(None, feed)
         verdicts[path.name.split(".")[0]] = {
-            "truths": [truth(row, how["label"]) for row in rows],
+            "truths": [truth(own[-1], how["label"]) for own in examples],
             "outputs": outputs.reshape(-1).tolist(),
         }
     print(json.dumps(verdicts))

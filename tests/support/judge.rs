@@ -29,6 +29,12 @@ impl How {
         }))
     }
 
+    /// The same over windows whose starts are so many rows apart.
+    pub fn in_windows(mut self, stride: u64) -> Self {
+        self.0["stride"] = stride.into();
+        self
+    }
+
     /// The hospitals.
     pub fn hospitals() -> Self {
         Self(json!({
@@ -38,11 +44,11 @@ impl How {
     }
 }
 
-/// What Python makes of a device's labelled test rows, in the order of the file.
+/// What Python makes of a device's labelled test examples, in the order of the file.
 pub struct Verdict {
-    /// What each row should give: a class, or a number.
+    /// What each should give: a class, or a number.
     pub truths: Vec<f64>,
-    /// The model's one output per row.
+    /// The model's one output for each.
     pub outputs: Vec<f64>,
 }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::common::{broker_settings, command, home, region, start};
 
 /// A file of the repository.
-fn shipped(path: &str) -> PathBuf {
+pub(crate) fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
@@ -66,7 +66,8 @@ impl Hospital {
     }
 }
 
-fn says(output: &Output, good: bool, parts: &[&str]) {
+/// Asserts what `check` says, and whether it is a success.
+pub(crate) fn says(output: &Output, good: bool, parts: &[&str]) {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.success(), good, "{said}");
     for part in parts {

@@ -5,3 +5,4 @@ mod check;
 mod clock;
 mod common;
 mod processes;
+mod windows;
