@@ -57,6 +57,16 @@ pub(crate) fn ints(name: &str, values: &[i64]) -> AttributeProto {
     }
 }
 
+/// A text attribute of a node that we write.
+pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::String as i32),
+        s: Some(value.as_bytes().to_vec()),
+        ..AttributeProto::default()
+    }
+}
+
 /// A graph attribute of a node that we write.
 pub(crate) fn graph(name: &str, value: GraphProto) -> AttributeProto {
     AttributeProto {

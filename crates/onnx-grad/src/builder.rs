@@ -121,7 +121,7 @@ impl GraphBuilder {
     }
 
     /// Adds a node whose outputs have the given names.
-    pub(crate) fn push(
+    pub(crate) fn node_of_outputs(
         &mut self,
         operator: &str,
         inputs: &[&str],
@@ -194,11 +194,6 @@ impl GraphBuilder {
         self.node_outputs("Split", &[value, &sizes], &[int("axis", axis)], count)
     }
 
-    /// Values joined along an axis.
-    pub(crate) fn concat(&mut self, values: &[&str], axis: i64) -> String {
-        self.node("Concat", values, &[int("axis", axis)])
-    }
-
     /// Number of elements, as a float of rank 0.
     pub(crate) fn size(&mut self, value: &str) -> String {
         let size = self.node("Size", &[value], &[]);
@@ -211,11 +206,11 @@ impl GraphBuilder {
     }
 
     /// The parts behind each other along an axis.
-    pub(crate) fn concat(&mut self, parts: &[String], axis: i64) -> String {
+    pub(crate) fn concat<S: AsRef<str>>(&mut self, parts: &[S], axis: i64) -> String {
         match parts {
-            [part] => part.clone(),
+            [part] => part.as_ref().to_owned(),
             parts => {
-                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
                 self.node("Concat", &parts, &[int("axis", axis)])
             }
         }

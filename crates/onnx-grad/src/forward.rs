@@ -1,6 +1,8 @@
 //! The first stage: a user's model, checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod parameters;
+
+use std::collections::BTreeMap;
 
 use prost::Message;
 
@@ -12,7 +14,7 @@ use crate::proto::{
     GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
 use crate::shape::{Dim, Element, Shape, ValueType, batch_axis, elements_per_example, show};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Tensor;
 
 /// Lowest operator set that is read: where ReduceSum and Softmax took their present form.
 const OPSET_MIN: i64 = 13;
@@ -124,7 +126,7 @@ impl ForwardModel {
             inputs,
             outputs,
         };
-        let parameters = parameters(&graph)?;
+        let parameters = parameters::parameters(&graph)?;
         Ok(Self {
             proto,
             graph,
@@ -484,60 +486,4 @@ pub(crate) fn label(index: usize, proto: &NodeProto) -> String {
         "" => format!("#{index}"),
         name => name.to_owned(),
     }
-}
-
-/// Float initialisers of rank 1 or more from which a gradient can flow to the output, and the running
-/// statistics of the model.
-fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
-    let reaching = graph.reaching_output();
-    let statistics = statistics(graph);
-    let mut parameters = Vec::new();
-    for (id, value) in graph.values.iter().enumerate() {
-        let role = match (statistics.contains(&id), reaching[id]) {
-            (true, _) => Role::Statistic,
-            (false, true) => Role::Weight,
-            (false, false) => continue,
-        };
-        let (true, Some(tensor)) = (graph.is_initializer(id), &value.constant) else {
-            continue;
-        };
-        let Data::F32(initial) = &tensor.data else {
-            continue;
-        };
-        if tensor.dims.is_empty() || initial.is_empty() {
-            continue;
-        }
-        if let Some(at) = initial.iter().position(|number| !number.is_finite()) {
-            return Err(ModelError::Tensor {
-                name: value.name.clone(),
-                reason: format!(
-                    "element {at} is {}; a parameter must be finite",
-                    initial[at]
-                ),
-            });
-        }
-        parameters.push(Parameter {
-            role,
-            name: value.name.clone(),
-            shape: tensor.dims.clone(),
-            initial: initial.clone(),
-        });
-    }
-    if !parameters.iter().any(|own| own.role == Role::Weight) {
-        return Err(ModelError::Graph(
-            "has no float32 initialiser that reaches the output; export it with its weights inside"
-                .to_owned(),
-        ));
-    }
-    Ok(parameters)
-}
-
-/// The initialisers that nodes keep as running statistics.
-fn statistics(graph: &Graph) -> BTreeSet<ValueId> {
-    let of_node = |node: &Node| {
-        let inputs = node.operator.statistics().iter();
-        let ids = inputs.filter_map(|index| node.inputs.get(*index).copied().flatten());
-        ids.collect::<Vec<_>>()
-    };
-    graph.nodes.iter().flat_map(of_node).collect()
 }

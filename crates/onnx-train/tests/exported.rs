@@ -1,5 +1,7 @@
 //! A finished model, judged from raw columns, agrees with the evaluation of rounds.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fl_model::{Feature, FeatureSpec, Loss, Normalization};

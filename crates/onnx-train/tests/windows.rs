@@ -1,6 +1,8 @@
 //! Windows over rows: checked against the model, trained and judged as if each were an example of its own,
 //! and exported with all that lies between raw rows and the model.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fl_model::{
@@ -18,7 +20,6 @@ const CHANNELS_FIRST: &[u8] = include_bytes!("windows/channels_first.onnx");
 
 /// Rows of a window, and encoded columns of the models.
 const LENGTH: usize = 24;
-const ENCODED: usize = 14;
 /// Raw columns: nine numbers, a category of three values and an hour.
 const RAW: usize = 11;
 

@@ -164,7 +164,7 @@ fn fused(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], Strin
     let statistics = [graph.fresh("fl.mean"), graph.fresh("fl.variance")];
     let mut outputs = vec![site.output()?.name.clone()];
     outputs.extend(statistics.clone());
-    graph.push(
+    graph.node_of_outputs(
         "BatchNormalization",
         &[x, scale, bias, &mean, &variance],
         &[

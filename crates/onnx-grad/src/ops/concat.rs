@@ -6,8 +6,8 @@ use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::limits::Limits;
 use crate::proto::AttributeProto;
-use crate::shape::{Dim, Int, ValueType, normalize_axis, show};
-use crate::tensor::Tensor;
+use crate::shape::{Dim, Element, Int, ValueType, normalize_axis, show};
+use crate::tensor::{Data, Tensor};
 
 pub(crate) struct Concat;
 
@@ -28,6 +28,9 @@ impl Operator for Concat {
 
     fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
         let (_, sizes) = parts(site)?;
+        if let Some(joined) = known_floats(site, sizes.len()) {
+            return Ok(Some(joined));
+        }
         let lists = (0..sizes.len()).map(|index| shared_axes::known_list(site, index));
         let lists: Option<Vec<Vec<Int>>> = lists.collect();
         Ok(lists
@@ -88,4 +91,21 @@ fn parts(site: &Site<'_>) -> Result<(usize, Vec<u64>), String> {
         sizes.push(shared_axes::fixed_size(own.shape(), axis, "joins along")?);
     }
     Ok((axis, sizes))
+}
+
+/// The inputs joined, where all are known lists of float32: the scales of a Resize come so.
+fn known_floats(site: &Site<'_>, count: usize) -> Option<Tensor> {
+    let mut joined = Vec::new();
+    for index in 0..count {
+        let tensor = site.optional(index)?.constant.as_ref()?;
+        if tensor.dims.len() != 1 {
+            return None;
+        }
+        joined.extend_from_slice(tensor.floats()?);
+    }
+    (joined.len() <= shared_axes::KNOWN_MAX).then(|| Tensor {
+        element: Element::F32,
+        dims: vec![joined.len() as u64],
+        data: Data::F32(joined),
+    })
 }
