@@ -16,12 +16,12 @@ fn check(content: &[u8], parts: &[&str]) {
 #[test]
 fn an_operator_that_cannot_be_trained_is_named_with_those_that_can() {
     let model = Linear {
-        operator: "Conv",
+        operator: "Loop",
         ..Linear::default()
     };
     check(
         &model.bytes(),
-        &["`layer`", "Conv", "supported are Add, Cast"],
+        &["`layer`", "Loop", "supported are Abs, Add"],
     );
 }
 
@@ -96,7 +96,16 @@ fn a_model_is_kept_under_its_name_and_shown() {
     for name in ["../linear", "", ".hidden", "a b"] {
         root.refuses(&["model", "import", file, "--name", name], &["name"]);
     }
-    root.run(&["model", "import", other, "--name", "heart-mlp"]);
+    let explained = root.run(&["model", "import", other, "--name", "heart-mlp", "--explain"]);
+    for part in [
+        "fc1.weight ",
+        "operators: 2 Gemm, Relu",
+        "computes about ",
+        "for each example of the batch",
+        "model = \"heart-mlp\"",
+    ] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
     let list = root.run(&["model", "list"]);
     let names: Vec<_> = list.lines().map(|line| line.split("  ").next()).collect();
     assert_eq!(names, [Some("heart-mlp"), Some("linear")]);

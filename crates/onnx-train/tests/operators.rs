@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, Split};
 use onnx_grad::{ForwardModel, InputKind, Limits, Role};
 use onnx_train::{
-    Evaluator, Examples, Input, LocalTrainer, Matrix, Predictions, Targets, check_model,
+    Evaluator, Examples, Input, LocalTrainer, Matrix, Predictions, Targets, check_model, gradients,
     initial_parameters,
 };
 use serde::Deserialize;
@@ -292,4 +292,33 @@ fn a_model_is_compared_with_the_jobs_label_before_it_trains() {
         limit: 1.0,
     };
     check("loss_binary", above, None);
+}
+
+/// What is kept is stretched so that a number is on average what it was: the outputs are far below their
+/// targets, so that the gradient of a shift before Dropout is the mean of its mask, but for the factors.
+#[test]
+fn dropout_keeps_the_mean() {
+    const ROWS: usize = 4000;
+    runtime();
+    let case = cases("normalization")
+        .into_iter()
+        .find(|case| case.golden.name == "dropout");
+    let model = case.unwrap().model;
+    let parameters = initial_parameters(&model).unwrap();
+    let columns = parameters[0].len();
+    let numbers = |number: f32| vec![number; ROWS * columns];
+    let inputs = vec![Input::Numbers(Matrix::new(columns, numbers(0.5)).unwrap())];
+    let examples = Examples::of_inputs(inputs, Targets::Values(numbers(100.0))).unwrap();
+    let made = gradients(
+        &model,
+        Loss::MeanAbsoluteError,
+        &parameters,
+        &examples,
+        [7; 32],
+    )
+    .unwrap();
+    for (gradient, factor) in made.by_parameter[0].iter().zip(&parameters[1]) {
+        let mean = -gradient * columns as f32 / factor;
+        assert!((mean - 1.0).abs() < 0.05, "{mean}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::shape::{Dim, show};
 
 use super::shared_windows::{Windows, taps};
 
-/// Most windows elements for which a gradient may have nodes each.
+/// Most elements of a window that may have nodes of their own in the weight gradient.
 const TAPS_MAX: i64 = 128;
 
 /// Weights `[outputs, inputs/group, kernel…]` under windows. For a transposed convolution it is the
@@ -22,7 +22,8 @@ pub(super) struct Convolution {
 }
 
 /// How the weight gradient is written. Measured on ONNX Runtime 1.31 with one thread and 10 and 32
-/// examples; in each place the others take 1.2 to 3 times as long.
+/// examples, in the layers of LeNet-5, ResNet-8, MobileNet and DS-CNN: in its place each is the fastest of
+/// these or nearly so, and the slowest takes 1.5 to 4 times as long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lowering {
     /// A convolution of the input with the upstream gradient as kernel, the batch as channels. For one

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from onnx import TensorProto
 
 
 def normalize(h, axes, epsilon=1e-5):
@@ -87,15 +88,20 @@ def build(add, p):
          lambda h, g, b: groups(h, 2) * by_channel(jnp.repeat(g, 2), h) + by_channel(jnp.repeat(b, 2), h),
          {"num_groups": 2}, opset=18, reference=False)
 
-    def dropout(name, inputs, constants=(), outputs="d", dims=(4,), **more):
+    def dropout(name, inputs, constants=(), dims=(4,), **more):
         add(name, {"s": p(*dims), "v": p(*dims)},
-            [("Add", ["x", "s"], "h", {}), ("Dropout", ["h", *inputs], outputs, {}), ("Mul", ["d", "v"], "y", {})],
+            [("Add", ["x", "s"], "h", {}), ("Dropout", ["h", *inputs], "d", {}), ("Mul", ["d", "v"], "y", {})],
             lambda q, x: (x + q["s"]) * q["v"], dims=dims, constants=constants, **more)
     ratio = lambda value: ("ratio", np.float32(value))
     on = ("on", np.bool_(True))
     dropout("dropout", ["ratio"], [ratio(0.3)], random=True)
     dropout("dropout_default", [], random=True, opset=13, dims=(2, 3))
-    dropout("dropout_exported_in_training", ["ratio", "on"], [ratio(0.4), on], ["d", "kept"], random=True, reference=False)
+    # The mask is read, so that ONNX Runtime does not take the node away; in evaluation it is 1 everywhere.
+    add("dropout_exported_in_training", {"s": p(4), "v": p(4)},
+        [("Add", ["x", "s"], "h", {}), ("Dropout", ["h", "ratio", "on"], ["d", "kept"], {}), ("Mul", ["d", "v"], "m", {}),
+         ("Cast", ["kept"], "one", {"to": TensorProto.FLOAT}), ("Add", ["m", "one"], "y", {})],
+        lambda q, x: (x + q["s"]) * q["v"] + 1, constants=[ratio(0.4), on], random=True, reference=False,
+        dims=(4,))
     dropout("dropout_nothing", ["ratio", "on"], [ratio(0), on], opset=22)
     # The batch in another place
     add("dropout_batch_second", {"s": p(3, 1), "v": p(3)},
