@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use fl_model::{MemberId, ROOT_NAME};
 use fl_runtime::keys::{self, KeyError};
+use fl_runtime::store::{Access, write_atomic};
 use fl_runtime::terminal::home_command;
 use fl_wire::SigningKey;
 
@@ -85,6 +86,12 @@ impl Home {
     pub fn command(&self, words: &str) -> String {
         home_command("cloud-root", words, &self.0)
     }
+}
+
+/// Writes a small file into a folder of the home, which is made where it is not there yet.
+pub(crate) fn note(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    Ok(write_atomic(file, bytes, Access::Umask)?)
 }
 
 /// The name under which the root signs.

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fl_model::{Epoch, JobId, ObjectRef, RegionId};
 use fl_round::RootLimits;
 use fl_runtime::clock::Clock;
-use fl_runtime::store::{Access, write_atomic};
 use fl_telemetry::{Exporter, Identity, Metrics};
 use tokio::sync::{broadcast, watch};
 
 use crate::board::Board;
-use crate::home::Home;
+use crate::home::{Home, note};
 use crate::patience::until_answered;
 use crate::publish::Voice;
 use crate::roster::RosterFile;
@@ -48,11 +47,7 @@ impl Office {
     /// Notes that every region was told of a job's end, so that no start tells it again.
     pub(crate) fn mark_ended(&self, job: &JobId) {
         let file = self.home.ended_file(job);
-        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let marked = folder
-            .map_err(anyhow::Error::from)
-            .and_then(|()| Ok(write_atomic(&file, b"", Access::Umask)?));
-        if let Err(error) = marked {
+        if let Err(error) = note(&file, b"") {
             tracing::warn!("the end of {job} is told again at the next start: {error:#}");
         }
     }

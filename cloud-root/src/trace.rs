@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use fl_model::{JobId, Phase, PhaseResult, Reason, RoundNumber, RoundOutcome, TraceContext};
 use fl_round::{Failover, PhaseRecord, RegionRecord, RoundRecord};
 use fl_runtime::keys;
-use fl_runtime::store::{Access, write_atomic};
 use fl_telemetry::round::Evaluation;
 use fl_telemetry::{
     Identity, RegionSummary, RoundContext, RoundTrace, Service, SpanBatch, TraceId, Unit,
@@ -14,7 +13,7 @@ use fl_telemetry::{
 use fl_wire::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
-use crate::home::Home;
+use crate::home::{Home, note};
 
 /// A round is tried once: one that fails is followed by a new number.
 const ATTEMPT: u32 = 0;
@@ -58,7 +57,7 @@ impl RoundTimes {
         };
         let written = serde_json::to_vec(&keep)
             .map_err(anyhow::Error::from)
-            .and_then(|bytes| Ok(write_atomic(&file, &bytes, Access::Umask)?));
+            .and_then(|bytes| note(&file, &bytes));
         if let Err(error) = written {
             tracing::warn!("the times of round {} are not kept: {error:#}", keep.round);
         }
@@ -246,4 +245,39 @@ pub(crate) fn spans(
     identity: &Identity,
 ) -> Option<SpanBatch> {
     Some(of_round(record, times)?.spans(identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_told_again_has_the_times_that_it_was_told_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path());
+        let record = |job: &str, round: u32| RoundRecord {
+            job: JobId::new(job).unwrap(),
+            round: RoundNumber(round),
+            trace: TraceContext::default(),
+            phases: Vec::new(),
+            failovers: Vec::new(),
+        };
+        let times = |us: u64| RoundTimes {
+            merged_us: Some(us),
+            ..RoundTimes::default()
+        };
+        let check = |given: Option<u64>, job: &str, round: u32, expected: (Option<u64>, bool)| {
+            let given = given.map_or_else(RoundTimes::default, times);
+            let (kept, told) = given.kept(&home, &record(job, round));
+            assert_eq!((kept.merged_us, told), expected, "{job} {round}");
+        };
+        check(Some(1), "a", 1, (Some(1), false));
+        // A root that was killed knows of no times; a second job has its own.
+        check(None, "a", 1, (Some(1), true));
+        check(Some(7), "b", 1, (Some(7), false));
+        check(None, "a", 1, (Some(1), true));
+        check(Some(2), "a", 2, (Some(2), false));
+        check(None, "a", 2, (Some(2), true));
+        check(None, "b", 1, (Some(7), true));
+    }
 }
