@@ -1,7 +1,8 @@
 """PyTorch's side of `cargo xtask bench train`: eager training steps on one thread.
 
 Reads `network batch` from standard input, one a line, and answers each with a line of JSON: the median
-time of a step in microseconds. With `--memory network batch` it takes some steps and prints the peak of
+time of a step in microseconds, or null where PyTorch refuses, as it does to normalise a batch of one
+number. With `--memory network batch` it takes some steps and prints the peak of
 its resident memory in bytes. The networks are those of the folder named first.
 """
 
@@ -66,4 +67,8 @@ if sys.argv[2:3] == ["--memory"]:
 else:
     for line in sys.stdin:
         name, batch = line.split()
-        print(json.dumps(median_us(name, int(batch))), flush=True)
+        try:
+            answer = median_us(name, int(batch))
+        except ValueError:
+            answer = None
+        print(json.dumps(answer), flush=True)

@@ -58,7 +58,7 @@ pub(crate) fn measure(report: &mut Report, names: &[String], torch: Option<&Path
                 .named(&own.name, &own.family)
                 .parameter("batch", batch as u64)
                 .figure("step", ours, "µs");
-            if let Some(theirs) = theirs {
+            if let Some(theirs) = theirs.flatten() {
                 row = row
                     .figure("PyTorch", theirs, "µs")
                     .ratio("step / PyTorch", ours / theirs);
@@ -216,15 +216,13 @@ impl Torch {
         command(&self.python)
     }
 
-    fn step_us(&mut self, name: &str, batch: usize) -> Result<f64> {
-        writeln!(self.asked, "{name} {batch}")
-            .context("PyTorch has ended: see its message above")?;
+    /// None where PyTorch cannot take such a step.
+    fn step_us(&mut self, name: &str, batch: usize) -> Result<Option<f64>> {
+        let ended = "PyTorch has ended: see its message above";
+        writeln!(self.asked, "{name} {batch}").context(ended)?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer)?;
-        answer
-            .trim()
-            .parse()
-            .context("PyTorch has ended: see its message above")
+        serde_json::from_str(&answer).context(ended)
     }
 }
 
