@@ -93,8 +93,14 @@ pub enum Decay {
 }
 
 impl Schedule {
+    /// The learning rate in training round `round`, counted from 0, of `rounds`, where it is `full` at its
+    /// largest; never 0, with which nobody can train.
+    pub fn rate(&self, full: f32, round: u32, rounds: u32) -> f32 {
+        (full * self.share(round, rounds)).max(f32::MIN_POSITIVE)
+    }
+
     /// Share of the job's learning rate in training round `round`, counted from 0, of `rounds`.
-    pub fn share(&self, round: u32, rounds: u32) -> f32 {
+    fn share(&self, round: u32, rounds: u32) -> f32 {
         if round < self.warmup_rounds {
             return (round + 1) as f32 / (self.warmup_rounds + 1) as f32;
         }
@@ -105,7 +111,8 @@ impl Schedule {
         match self.decay {
             Decay::Constant => 1.0,
             Decay::Step { every, factor } => {
-                (0..done / every.max(1)).fold(1.0, |share, _| share * factor)
+                let falls = done / every.max(1);
+                factor.powi(i32::try_from(falls).unwrap_or(i32::MAX))
             }
             Decay::Linear { end } => (1.0 - progress * (1.0 - f64::from(end))) as f32,
             Decay::Cosine { end } => {
@@ -193,6 +200,20 @@ mod tests {
             factor: 2.0,
         };
         check(0, odd, [1.0, 2.0, 4.0, 8.0, 16.0]);
+    }
+
+    #[test]
+    fn a_rate_that_has_fallen_for_long_is_still_one() {
+        let schedule = Schedule {
+            warmup_rounds: 0,
+            decay: Decay::Step {
+                every: 1,
+                factor: 0.5,
+            },
+        };
+        assert_eq!(schedule.rate(0.1, 1, 10_000), 0.05);
+        assert_eq!(schedule.rate(0.1, 9_999, 10_000), f32::MIN_POSITIVE);
+        assert_eq!(schedule.rate(0.1, u32::MAX, u32::MAX), f32::MIN_POSITIVE);
     }
 
     #[test]

@@ -226,10 +226,11 @@ impl RootRound {
 
     fn train(&self, normalization: Normalization) -> Work {
         let spec = &self.spec;
-        let share = spec.schedule.share(self.merged_rounds, spec.rounds);
+        let full = spec.training.learning_rate;
+        let rate = spec.schedule.rate(full, self.merged_rounds, spec.rounds);
         Work::Train(Box::new(TrainWork {
             training: TrainingSpec {
-                learning_rate: spec.training.learning_rate * share,
+                learning_rate: rate,
                 ..spec.training
             },
             normalization,
