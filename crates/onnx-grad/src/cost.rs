@@ -129,4 +129,39 @@ mod tests {
             (257 * 12, 33 * 8)
         );
     }
+    #[test]
+    fn products_cost_what_they_multiply() {
+        let check = |place: &str, operator: &str, flops: u64| {
+            let path = format!("{}/vectors/{place}.onnx", env!("CARGO_MANIFEST_DIR"));
+            let model = std::fs::read(path).unwrap();
+            let cost = ForwardModel::parse(&model, &Limits::default())
+                .unwrap()
+                .cost();
+            let own = cost.operators.iter().find(|own| own.operator == operator);
+            assert_eq!(own.unwrap().flops, flops, "{place}");
+        };
+        // Two for each output element and number of its window, or of the inner dimension.
+        check("dense/matmul_stack", "MatMul", 2 * (2 * 4) * 3);
+        check(
+            "convolution/conv_grouped",
+            "Conv",
+            2 * (6 * 4 * 4) * (2 * 3 * 3),
+        );
+        check(
+            "convolution/conv_depthwise",
+            "Conv",
+            2 * (2 * 5 * 4) * (3 * 3),
+        );
+        check(
+            "convolution/transpose_plain",
+            "ConvTranspose",
+            2 * (2 * 3 * 4) * (3 * 2 * 3),
+        );
+        // Steps, directions, gates of two numbers, and what each is made of.
+        check("recurrent/gru", "GRU", 2 * 3 * (3 * 2) * (2 + 2));
+        check("recurrent/lstm_all", "LSTM", 2 * 3 * 2 * (4 * 2) * (2 + 2));
+        check("recurrent/rnn", "RNN", 2 * 3 * 2 * (2 + 2));
+        // Labels t, h, d and e of two operands.
+        check("einsum/einsum_heads", "Einsum", 2 * (2 * 2 * 3 * 2));
+    }
 }

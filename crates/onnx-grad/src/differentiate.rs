@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fl_model::Loss;
 
-use crate::builder::GraphBuilder;
+use crate::builder::{GraphBuilder, Noise};
 use crate::error::ModelError;
 use crate::forward::{ForwardModel, Role, label};
 use crate::graph::{Graph, Node, Site, ValueId};
@@ -81,14 +81,7 @@ pub(crate) fn write_forward(
             builder.initializers.extend(known);
             continue;
         }
-        let site = Site::new(graph.opset, &graph.values, node, None);
-        let replaced = match purpose {
-            Purpose::Train => node.operator.train(&site, &mut builder),
-            Purpose::Evaluate => node.operator.evaluate(&site, &mut builder),
-        };
-        if !replaced.map_err(|reason| fault(index, node, reason))? {
-            builder.nodes.push(node.proto.clone());
-        }
+        write_node(graph, index, purpose, &mut builder)?;
     }
     let open: BTreeSet<&str> = model
         .parameters
@@ -121,6 +114,28 @@ fn known_outputs(graph: &Graph, node: &Node) -> Option<Vec<TensorProto>> {
         }
     });
     tensors.collect()
+}
+
+/// Writes one of the user's nodes, or what it is for that purpose.
+///
+/// # Errors
+/// It cannot be trained.
+pub(crate) fn write_node(
+    graph: &Graph,
+    index: usize,
+    purpose: Purpose,
+    builder: &mut GraphBuilder,
+) -> Result<(), ModelError> {
+    let node = &graph.nodes[index];
+    let site = Site::new(graph.opset, &graph.values, node, None);
+    let replaced = match purpose {
+        Purpose::Train => node.operator.train(&site, builder),
+        Purpose::Evaluate => node.operator.evaluate(&site, builder),
+    };
+    if !replaced.map_err(|reason| fault(index, node, reason))? {
+        builder.nodes.push(node.proto.clone());
+    }
+    Ok(())
 }
 
 fn fault(index: usize, node: &Node, reason: String) -> ModelError {
@@ -207,10 +222,11 @@ fn backward(
         .collect()
 }
 
-/// The graph inputs common to training and evaluation: examples, targets, parameters.
+/// The graph inputs common to training and evaluation: examples, targets, parameters, random numbers.
 pub(crate) fn graph_inputs(
     model: &ForwardModel,
     target: &(String, ValueType),
+    noise: &[Noise],
 ) -> Vec<(String, ValueType)> {
     let own = model.graph.inputs.iter().map(|id| &model.graph.values[*id]);
     let mut inputs: Vec<(String, ValueType)> = own
@@ -225,5 +241,7 @@ pub(crate) fn graph_inputs(
             .collect();
         inputs.push((parameter.name.clone(), ValueType::f32(shape)));
     }
+    let noise = noise.iter();
+    inputs.extend(noise.map(|own| (own.input.clone(), ValueType::f32(own.shape.clone()))));
     inputs
 }

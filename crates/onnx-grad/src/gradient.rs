@@ -47,12 +47,9 @@ impl GradientGraph {
             moves,
         } = differentiated;
         let loss_sum = builder.reduce_sum(&loss.per_example, &[0], false);
-        let mut inputs = graph_inputs(model, &loss.target);
-        let mut outputs = vec![(loss_sum.clone(), ValueType::f32(Vec::new()))];
         let noise = std::mem::take(&mut builder.noise);
-        for own in &noise {
-            inputs.push((own.input.clone(), ValueType::f32(own.shape.clone())));
-        }
+        let inputs = graph_inputs(model, &loss.target, &noise);
+        let mut outputs = vec![(loss_sum.clone(), ValueType::f32(Vec::new()))];
         let mut parameters = Vec::with_capacity(moves.len());
         for (parameter, moves) in model.parameters.iter().zip(moves) {
             let (Move::Gradient(value) | Move::To(value)) = moves;

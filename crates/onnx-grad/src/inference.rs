@@ -7,11 +7,12 @@ use prost::Message;
 
 use crate::attributes::ints;
 use crate::builder::{GraphBuilder, value_info};
+use crate::differentiate::{Purpose, write_node};
 use crate::error::ModelError;
 use crate::features;
 use crate::forward::{ForwardModel, Parameter};
 use crate::graph::Value;
-use crate::proto::{ModelProto, StringStringEntryProto};
+use crate::proto::{ModelProto, StringStringEntryProto, ValueInfoProto};
 use crate::shape::{Dim, Shape, ValueType, show};
 use crate::tensor::encode_f32;
 
@@ -79,16 +80,8 @@ impl InferenceModel {
             )?,
         }
 
-        let mut proto = with_parameters(model, parameters)?;
-        let Some(graph) = proto.graph.as_mut() else {
-            return Err(ModelError::Graph("is missing".to_owned()));
-        };
-        graph.node.splice(0..0, builder.nodes);
-        graph.initializer.append(&mut builder.initializers);
-        graph.input = vec![value_info(
-            &raw,
-            &ValueType::f32(raw_shape(features, window)),
-        )];
+        let input = value_info(&raw, &ValueType::f32(raw_shape(features, window)));
+        let mut proto = trained(model, parameters, vec![input], builder)?;
         set_metadata(&mut proto, features, window);
         Ok(Self {
             bytes: proto.encode_to_vec(),
@@ -100,13 +93,10 @@ impl InferenceModel {
     /// # Errors
     /// Parameters do not fit the model.
     pub fn plain(model: &ForwardModel, parameters: &[Vec<f32>]) -> Result<Self, ModelError> {
-        let mut proto = with_parameters(model, parameters)?;
-        if let Some(graph) = proto.graph.as_mut() {
-            let inputs = model.graph.inputs.iter().map(|id| &model.graph.values[*id]);
-            graph.input = inputs
-                .map(|input| value_info(&input.name, &input.value_type))
-                .collect();
-        }
+        let inputs = model.graph.inputs.iter().map(|id| &model.graph.values[*id]);
+        let inputs = inputs.map(|input| value_info(&input.name, &input.value_type));
+        let builder = GraphBuilder::new(model.names());
+        let proto = trained(model, parameters, inputs.collect(), builder)?;
         Ok(Self {
             bytes: proto.encode_to_vec(),
         })
@@ -176,27 +166,36 @@ fn write_windows(
     Ok(())
 }
 
-/// The user's model with other parameters, and with an open batch dimension at its outputs.
-fn with_parameters(
+/// The user's model with other parameters, an open batch dimension at its inputs and outputs, and what
+/// `before` has written before it. It works as it does outside of training, however it was exported.
+fn trained(
     model: &ForwardModel,
     parameters: &[Vec<f32>],
+    inputs: Vec<ValueInfoProto>,
+    mut before: GraphBuilder,
 ) -> Result<ModelProto, ModelError> {
     check_parameters(model, parameters)?;
     let mut proto: ModelProto = model.proto.clone();
     let Some(graph) = proto.graph.as_mut() else {
         return Err(ModelError::Graph("is missing".to_owned()));
     };
-    let trained: BTreeMap<&str, (&Parameter, &Vec<f32>)> = model
+    let values_of: BTreeMap<&str, (&Parameter, &Vec<f32>)> = model
         .parameters
         .iter()
         .zip(parameters)
         .map(|(own, values)| (own.name.as_str(), (own, values)))
         .collect();
     for tensor in &mut graph.initializer {
-        if let Some((own, values)) = trained.get(tensor.name()) {
+        if let Some((own, values)) = values_of.get(tensor.name()) {
             *tensor = encode_f32(&own.name, &own.shape, values);
         }
     }
+    for index in 0..model.graph.nodes.len() {
+        write_node(&model.graph, index, Purpose::Evaluate, &mut before)?;
+    }
+    graph.node = before.nodes;
+    graph.initializer.append(&mut before.initializers);
+    graph.input = inputs;
     // Declared shapes of inner values may hold the batch size of the export.
     graph.value_info.clear();
     let outputs = model

@@ -56,4 +56,5 @@ pub use gradient::{GradientGraph, GradientSlot};
 pub use inference::InferenceModel;
 pub use limits::Limits;
 pub use ops::supported_operators;
+pub use optimizer::check_training;
 pub use training::{NoiseSlot, ParameterSlot, StateSlot, TrainingGraph};

@@ -34,7 +34,7 @@ pub(crate) fn write(
     updates: &[Update<'_>],
     graph: &mut GraphBuilder,
 ) -> Result<Written, ModelError> {
-    check(spec)?;
+    check_training(spec)?;
     let mut state = Vec::new();
     let rate = graph.fresh("fl.learning_rate");
     let cut = cut_to_norm(spec, updates, graph);
@@ -92,7 +92,11 @@ pub(crate) fn write(
     })
 }
 
-fn check(spec: &TrainingSpec) -> Result<(), ModelError> {
+/// Refuses hyper-parameters that no step can be taken with.
+///
+/// # Errors
+/// Names the one that is out of its range.
+pub fn check_training(spec: &TrainingSpec) -> Result<(), ModelError> {
     let below_one = |value: f32| (0.0..1.0).contains(&value);
     let at_least_zero = |value: f32| value.is_finite() && value >= 0.0;
     let positive = |value: f32| value.is_finite() && value > 0.0;

@@ -136,7 +136,8 @@ impl TrainingGraph {
                 anchor,
             })
             .collect();
-        let mut inputs = graph_inputs(model, &loss.target);
+        let noise = std::mem::take(&mut builder.noise);
+        let mut inputs = graph_inputs(model, &loss.target, &noise);
         inputs.push((learning_rate.clone(), ValueType::f32(Vec::new())));
         let mut outputs = vec![(loss_sum.clone(), ValueType::f32(Vec::new()))];
         for slot in &parameters {
@@ -146,10 +147,6 @@ impl TrainingGraph {
                     .iter()
                     .map(|name| (name.clone(), fixed(&slot.shape))),
             );
-        }
-        let noise = std::mem::take(&mut builder.noise);
-        for own in &noise {
-            inputs.push((own.input.clone(), ValueType::f32(own.shape.clone())));
         }
         for slot in &state {
             inputs.push((slot.input.clone(), fixed(&slot.shape)));

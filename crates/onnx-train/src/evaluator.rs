@@ -154,10 +154,10 @@ impl Evaluator {
 
         let mut logits = Vec::with_capacity(rows * self.graph.logits_width);
         let mut losses = Vec::with_capacity(rows);
+        let (own, target_dims) = (self.model.inputs(), self.model.output_dims());
         for from in (0..rows).step_by(batch_rows) {
             let chunk = from..rows.min(from + batch_rows);
             let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = Vec::new();
-            let own = self.model.inputs();
             for ((name, own), given) in self.graph.inputs.iter().zip(&own).zip(examples.inputs()) {
                 let value = match given {
                     Input::Numbers(all) => rows_of(all.data(), &own.dims, &chunk)?,
@@ -171,7 +171,7 @@ impl Evaluator {
             }
             let target = match examples.targets() {
                 Targets::Classes(all) => rows_of(all, &[], &chunk)?,
-                Targets::Values(all) => rows_of(all, &self.model.output_dims(), &chunk)?,
+                Targets::Values(all) => rows_of(all, &target_dims, &chunk)?,
             };
             inputs.push((self.graph.target.as_str().into(), target));
             for (name, tensor) in self.graph.parameters.iter().zip(&tensors) {

@@ -1,7 +1,7 @@
 //! Local training: the epochs of one round on one device.
 
 use fl_model::TrainingSpec;
-use onnx_grad::{Differentiated, ForwardModel, ModelError, TrainingGraph};
+use onnx_grad::{Differentiated, ForwardModel, TrainingGraph, check_training};
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use rand::SeedableRng;
@@ -62,14 +62,12 @@ impl LocalTrainer {
     /// # Errors
     /// It is not positive.
     pub fn set_learning_rate(&mut self, learning_rate: f32) -> Result<(), TrainError> {
-        if !learning_rate.is_finite() || learning_rate <= 0.0 {
-            return Err(TrainError::Model(ModelError::Setting {
-                name: "learning_rate",
-                value: learning_rate,
-                range: "positive",
-            }));
-        }
-        self.spec.learning_rate = learning_rate;
+        let spec = TrainingSpec {
+            learning_rate,
+            ..self.spec
+        };
+        check_training(&spec)?;
+        self.spec = spec;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Whole networks: gradients and a training curve against PyTorch's.
+//! Whole networks: gradients and a training curve against PyTorch's, and the exported model against ours.
 //!
 //! The networks and what PyTorch says of them, in float64, are made by
 //! `onnx-grad/architectures/make_architectures.py`.
@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use fl_model::TrainingSpec;
 use onnx_grad::{Parameter, Role};
 use onnx_train::testing::{Network, bits, golden};
-use onnx_train::{LocalTrainer, gradients};
+use onnx_train::{Evaluator, Input, LocalTrainer, Targets, export_plain, gradients, session};
+use ort::value::TensorRef;
 use support::runtime;
 
 /// How far a gradient may be from PyTorch's, relative to its norm.
@@ -112,27 +113,82 @@ fn check_gradients(network: &Network) {
     );
 }
 
-/// The loss of every step of plain descent on one batch is PyTorch's.
-fn check_curve(network: &Network) {
+/// The loss of every step of plain descent on one batch is PyTorch's. Returns the parameters after the last.
+fn check_curve(network: &Network) -> Vec<Vec<f32>> {
     let golden = &network.golden;
     let examples = network.examples(golden.batch);
-    for (steps, expected) in (1..).zip(&golden.losses) {
-        let spec = TrainingSpec {
-            local_epochs: steps,
-            batch_size: golden.batch as u32,
-            ..TrainingSpec::plain(network.loss, golden.learning_rate)
-        };
-        let mut trainer = LocalTrainer::new(&network.model, &spec).unwrap();
-        let trained = trainer
-            .run(&network.parameters, &examples, [0; 32])
-            .unwrap();
+    let spec = TrainingSpec {
+        batch_size: golden.batch as u32,
+        ..TrainingSpec::plain(network.loss, golden.learning_rate)
+    };
+    let mut trainer = LocalTrainer::new(&network.model, &spec).unwrap();
+    let mut parameters = network.parameters.clone();
+    for (step, expected) in golden.losses.iter().enumerate() {
+        let trained = trainer.run(&parameters, &examples, [0; 32]).unwrap();
         let error = (trained.loss - expected).abs() / expected;
         assert!(
             error <= LOSS_TOLERANCE,
-            "step {steps}: loss {} instead of {expected}",
+            "step {step}: loss {} instead of {expected}",
             trained.loss
         );
+        parameters = trained.parameters;
     }
+    parameters
+}
+
+/// The user's own model with the trained parameters gives what our evaluation says.
+fn check_export(network: &Network, parameters: &[Vec<f32>]) {
+    let rows = network.golden.batch;
+    let examples = network.examples(rows);
+    let mut evaluator = Evaluator::new(&network.model, network.loss).unwrap();
+    let evaluation = evaluator.run(parameters, &examples).unwrap();
+    let mut exported = session(&export_plain(&network.model, parameters).unwrap()).unwrap();
+    let dims = network.golden.dims.iter().copied();
+    let shape: Vec<usize> = [rows].into_iter().chain(dims).collect();
+    let outputs = match &examples.inputs()[0] {
+        Input::Numbers(all) => exported.run(ort::inputs![
+            TensorRef::from_array_view((shape, all.data())).unwrap()
+        ]),
+        Input::Indices(all) => exported.run(ort::inputs![
+            TensorRef::from_array_view((shape, all.data())).unwrap()
+        ]),
+        Input::Windows(_) => panic!("no network has windows"),
+    };
+    let outputs = outputs.unwrap();
+    let outputs = outputs[0].try_extract_tensor::<f32>().unwrap().1;
+    let losses: Vec<f64> = match examples.targets() {
+        Targets::Classes(classes) => {
+            let each = outputs.chunks_exact(network.golden.classes).zip(classes);
+            each.map(|(row, &class)| cross_entropy(row, class as usize))
+                .collect()
+        }
+        Targets::Values(values) => {
+            let width = values.len() / rows;
+            let each = outputs.chunks_exact(width).zip(values.chunks_exact(width));
+            each.map(|(row, wanted)| squared_error(row, wanted))
+                .collect()
+        }
+    };
+    for (own, expected) in losses.iter().zip(&evaluation.losses) {
+        let expected = f64::from(*expected);
+        assert!(
+            (own - expected).abs() < 1e-5 * (1.0 + expected),
+            "{own} instead of {expected}"
+        );
+    }
+}
+
+fn cross_entropy(logits: &[f32], class: usize) -> f64 {
+    let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+    sum.ln() - f64::from(logits[class])
+}
+
+fn squared_error(outputs: &[f32], wanted: &[f32]) -> f64 {
+    let distances = outputs
+        .iter()
+        .zip(wanted)
+        .map(|(a, b)| f64::from(a - b).powi(2));
+    distances.sum::<f64>() / outputs.len() as f64
 }
 
 macro_rules! networks {
@@ -144,7 +200,8 @@ macro_rules! networks {
                 runtime();
                 let network = Network::load(stringify!($name));
                 check_gradients(&network);
-                check_curve(&network);
+                let trained = check_curve(&network);
+                check_export(&network, &trained);
             }
         )*
     };

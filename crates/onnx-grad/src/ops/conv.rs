@@ -29,6 +29,11 @@ impl Operator for Conv {
         Ok(vec![ValueType::f32(shape)])
     }
 
+    /// For every element of the output a window of the group's input channels.
+    fn flops(&self, site: &Site<'_>) -> u64 {
+        read(site).map_or(0, |own| own.flops())
+    }
+
     fn gradient(
         &self,
         site: &Site<'_>,

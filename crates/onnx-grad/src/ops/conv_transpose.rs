@@ -29,6 +29,11 @@ impl Operator for ConvTranspose {
         Ok(vec![ValueType::f32(shape)])
     }
 
+    /// As many as of the convolution that leads back.
+    fn flops(&self, site: &Site<'_>) -> u64 {
+        read(site).map_or(0, |own| own.flops())
+    }
+
     /// `dx` is the convolution of `dy`, and `dw` its weight gradient with `x` and `dy` in each other's place.
     fn gradient(
         &self,

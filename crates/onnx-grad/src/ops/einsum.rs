@@ -7,7 +7,7 @@ use super::{InputGradients, Operator};
 use crate::attributes::{text, text_or};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::{Dim, Shape, ValueType, as_reshape, show};
+use crate::shape::{Dim, Shape, ValueType, as_reshape, elements_per_example, show};
 
 pub(crate) struct Einsum;
 
@@ -31,6 +31,16 @@ impl Operator for Einsum {
                 "sums over `{label}`, the batch, which mixes examples; keep that label in the output"
             )),
         }
+    }
+
+    /// For every combination of the labels a product of all operands, and an addition.
+    fn flops(&self, site: &Site<'_>) -> u64 {
+        let sizes = Equation::new(site).and_then(|own| Ok((own.sizes(site)?, own.operands.len())));
+        sizes.map_or(0, |(sizes, operands)| {
+            let shape: Shape = sizes.into_values().collect();
+            let combinations = elements_per_example(&shape).unwrap_or(u64::MAX);
+            combinations.saturating_mul(operands as u64)
+        })
     }
 
     /// Each operand's gradient is the Einsum of `dy` and the other operands, with the operand's labels as

@@ -30,6 +30,10 @@ impl Operator for Gru {
         Ok(layer.outputs(STATES))
     }
 
+    fn flops(&self, site: &Site<'_>) -> u64 {
+        Layer::new(site, GATES, STATES).map_or(0, |layer| layer.flops())
+    }
+
     fn differentiable(&self, input: usize) -> bool {
         recurrent_layer::differentiable(input)
     }

@@ -100,6 +100,16 @@ impl Layer {
         })
     }
 
+    /// Additions and multiplications of all steps' products, for one example.
+    pub(super) fn flops(&self) -> u64 {
+        let rows = self.gates.saturating_mul(self.hidden);
+        let each = rows.saturating_mul(self.input.saturating_add(self.hidden));
+        let all = each
+            .saturating_mul(self.steps)
+            .saturating_mul(self.directions());
+        all.unsigned_abs().saturating_mul(2)
+    }
+
     /// Types of Y, and of the last states.
     pub(super) fn outputs(&self, states: usize) -> Vec<ValueType> {
         let [steps, directions, hidden] =

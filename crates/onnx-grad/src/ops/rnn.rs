@@ -26,6 +26,10 @@ impl Operator for Rnn {
         Ok(layer.outputs(STATES))
     }
 
+    fn flops(&self, site: &Site<'_>) -> u64 {
+        Layer::new(site, 1, STATES).map_or(0, |layer| layer.flops())
+    }
+
     fn differentiable(&self, input: usize) -> bool {
         recurrent_layer::differentiable(input)
     }

@@ -40,6 +40,16 @@ enum Lowering {
 }
 
 impl Convolution {
+    /// Additions and multiplications for one example.
+    pub(super) fn flops(&self) -> u64 {
+        let windows = self.windows.0.iter();
+        let sizes = windows.flat_map(|axis| [axis.outputs, axis.kernel]);
+        let sizes = sizes.chain([self.outputs, self.inputs / self.group, 2]);
+        sizes.fold(1, |product, size| {
+            product.saturating_mul(size.unsigned_abs())
+        })
+    }
+
     /// The shape of the weights, which must be known and fit `channels` of the first input.
     pub(super) fn weights(site: &Site<'_>) -> Result<Vec<i64>, String> {
         let (x, w) = (site.float(0)?, site.float(1)?);
