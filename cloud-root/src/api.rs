@@ -163,13 +163,7 @@ async fn export(
     let model = office.object(&input.model).await?;
     let parameters = office.object(&input.parameters).await?;
     let parameters = ParameterObject::decode(&parameters).map_err(anyhow::Error::from)?;
-    let exported = onnx_train::export(
-        &model,
-        &parameters.tensors,
-        &input.inputs,
-        input.window.as_ref(),
-        &normalization,
-    );
+    let exported = onnx_train::export(&model, &parameters.tensors, &input.inputs, &normalization);
     Ok(exported.map_err(anyhow::Error::from)?)
 }
 

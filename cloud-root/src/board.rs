@@ -39,8 +39,7 @@ struct Known {
 pub(crate) struct ExportInput {
     pub(crate) model: ObjectRef,
     pub(crate) parameters: ObjectRef,
-    pub(crate) inputs: fl_model::FeatureSpec,
-    pub(crate) window: Option<fl_model::Window>,
+    pub(crate) inputs: fl_model::Inputs,
     pub(crate) normalization: Option<fl_model::Normalization>,
 }
 
@@ -50,7 +49,6 @@ impl ExportInput {
             model: root.model(),
             parameters: root.parameters(),
             inputs: root.spec().data.inputs.clone(),
-            window: root.spec().data.window,
             normalization: root.normalization().cloned(),
         }
     }

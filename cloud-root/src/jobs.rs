@@ -229,7 +229,7 @@ async fn stop_waiting(office: &Arc<Office>, job: &JobId) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use fl_model::{Feature, Label};
+    use fl_model::{Feature, FeatureSpec, Label};
 
     use super::*;
     use crate::testing::{spec, submitted};
@@ -255,10 +255,16 @@ mod tests {
         };
         check(&|_| {}, &[]);
         let categories = with(|spec| {
-            spec.data.inputs.features.push(Feature::Categorical {
+            let street = Feature::Categorical {
                 column: "street".into(),
                 categories: (0..9_000).map(|n| format!("street number {n}")).collect(),
-            });
+            };
+            let features = vec![street];
+            spec.data.inputs = FeatureSpec {
+                features,
+                clip: 5.0,
+            }
+            .into();
         });
         check(&categories, &["plans of job", "names of columns", "65536"]);
         let classes = with(|spec| {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cli::{EvaluateArguments, TrainLocalArguments};
 use crate::data::{self, LocalData, Rows};
 use crate::settings::Home;
-use crate::work::{View, Workshop, counters, raw_input, statistics, targets, training_seed};
+use crate::work::{View, Workshop, counters, raw_inputs, statistics, targets, training_seed};
 
 /// Training alone counts as this round of the job.
 const ROUND: RoundNumber = RoundNumber(1);
@@ -255,7 +255,7 @@ pub fn evaluate(arguments: &EvaluateArguments) -> anyhow::Result<Evaluated> {
 
 fn judge(model: &mut ExportedModel, job: &JobSpec, site: &Site) -> anyhow::Result<Judged> {
     let (test, loss) = (&site.data.test, job.training.loss);
-    let raw = raw_input(&job.data, test)?;
+    let raw = raw_inputs(&job.data, test, &model.inputs())?;
     let score = model.score(&raw, &targets(loss, &test.answers)?, loss)?;
     let mean = |sum: f64| sum / score.examples.max(1) as f64;
     let tells_classes = loss.is_classification();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fl_model::{Phase, RoundKey};
 
-use crate::data::LocalData;
+use crate::data::{LocalData, Raw, Table};
 
 /// The phase of a round: `round 3`, or with what it asks for where that is not training.
 pub(crate) fn place(key: &RoundKey) -> String {
@@ -44,12 +44,13 @@ pub(crate) fn scores(loss: f64, accuracy: Option<f64>) -> String {
 
 /// What was read from a data file.
 pub(crate) fn rows(file: &Path, data: &LocalData) -> String {
-    let which = match data.train.starts {
-        None => ", of which",
-        Some(_) => "; of their windows",
+    let (what, which) = match &data.train.raw {
+        Raw::Table(Table { starts: None, .. }) => ("rows", ", of which"),
+        Raw::Table(_) => ("rows", "; of their windows"),
+        Raw::Tensors(_) => ("examples", ", of which"),
     };
     format!(
-        "read {}: {} rows{which} {} train, {} test and {} have no label",
+        "read {}: {} {what}{which} {} train, {} test and {} have no label",
         file.display(),
         data.rows_in_file,
         data.train.len(),

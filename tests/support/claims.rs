@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use edge_agent::data::{self, LocalData};
-use edge_agent::work::{View, Workshop, raw_input, statistics};
+use edge_agent::work::{View, Workshop, raw_inputs, statistics};
 use fl_model::Normalization;
 use fl_runtime::job_file;
 use onnx_train::{Evaluation, ExportedModel, init_runtime, initial_parameters, parameter_layout};
@@ -58,7 +58,7 @@ pub fn claims(
             let evaluation = workshop
                 .evaluate(&untrained, view, &data.test, &parameters)
                 .expect("an evaluation");
-            let raw = raw_input(&job.data, &data.test).expect("rows");
+            let raw = raw_inputs(&job.data, &data.test, &model.inputs()).expect("rows");
             let outputs = model.predict(&raw).expect("predictions");
             let claim = Claim {
                 evaluation,

@@ -1,6 +1,6 @@
-//! Which columns a job learns from, and what it learns to tell.
+//! What a job learns from, and what it learns to tell.
 
-use crate::window::Window;
+use crate::inputs::Inputs;
 
 /// One column of raw input to the exported model, and how it is encoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ impl Feature {
     }
 }
 
-/// The inputs of a job's model, in order.
+/// The columns that make the input of a job's model, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureSpec {
     /// Raw columns in order.
@@ -71,32 +71,33 @@ impl FeatureSpec {
     }
 }
 
-/// What a row's target is.
+/// What an example's target is: of a row by a column, of tensors by an array of the same name, which for
+/// classes holds their indices, and of an image by its folder.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Label {
     /// 1 where the column exceeds the limit, 0 otherwise; for binary cross-entropy.
     Above {
-        /// Name of the CSV column.
+        /// Name of the column or array.
         column: String,
         /// The limit, exclusive, in the column's unit.
         limit: f64,
     },
     /// The index of the value in a list; for softmax cross-entropy, and with two classes for binary.
     Class {
-        /// Name of the CSV column.
+        /// Name of the column or array, or of the folder of images.
         column: String,
-        /// The values in order, as they stand in the CSV.
+        /// The values in order, as they stand in the CSV; of images the names of the folders.
         classes: Vec<String>,
     },
     /// The column's number; for regression.
     Value {
-        /// Name of the CSV column.
+        /// Name of the column or array.
         column: String,
     },
 }
 
 impl Label {
-    /// Name of the CSV column.
+    /// Name of the column, the array or the folder of images.
     pub fn column(&self) -> &str {
         match self {
             Label::Above { column, .. } | Label::Class { column, .. } | Label::Value { column } => {
@@ -170,33 +171,18 @@ fn overlap(train: (u64, Option<u64>), test: (u64, Option<u64>)) -> Option<String
     })
 }
 
-/// Everything a device must know to turn its CSV into examples.
+/// Everything a device must know to turn its data into examples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataSpec {
     /// The inputs.
-    pub inputs: FeatureSpec,
+    pub inputs: Inputs,
     /// The target.
     pub label: Label,
-    /// Name of the time column (`YYYY-MM-DDTHH:MM`), where features use `hour` or `month`.
-    pub time_column: Option<String>,
     /// Which rows train; a device's own settings may say otherwise.
     pub split: Split,
-    /// Examples of several rows each; without it an example is one row.
-    pub window: Option<Window>,
 }
 
-impl DataSpec {
-    /// Dimensions of one example of the model's input: `[C]`, or those of a window of C encoded columns.
-    pub fn example_dims(&self) -> Vec<u64> {
-        let columns = self.inputs.encoded_width() as u64;
-        match &self.window {
-            Some(window) => window.dims(columns).to_vec(),
-            None => vec![columns],
-        }
-    }
-}
-
-/// Scale of the encoded features, from the statistics round.
+/// Scale of the encoded features, or of the tensors' channels, from the statistics round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalization {
     /// One per encoded column; a missing value becomes it. 0 for one-hot columns.

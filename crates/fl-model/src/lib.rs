@@ -7,6 +7,7 @@ mod contribution;
 mod data;
 mod grid;
 mod ids;
+mod inputs;
 mod job;
 mod log;
 mod plan;
@@ -14,6 +15,7 @@ mod roster;
 mod shell;
 mod statistics;
 mod sum;
+mod tensor;
 mod training;
 mod window;
 
@@ -27,6 +29,7 @@ pub use ids::{
     DeviceId, Digest, Epoch, InvalidDigest, InvalidName, JobId, MemberId, NAME_BYTES_MAX,
     ObjectRef, Phase, ROOT_NAME, RegionId, RoundKey, RoundNumber, TraceContext,
 };
+pub use inputs::{Inputs, TableInputs};
 pub use job::{AdaptiveRule, JobSpec, ServerOptimizer, Weighting};
 pub use log::{
     JobEnd, JobFailure, LogEntry, PhaseResult, RegionAbsence, RegionSummary, RoundOutcome,
@@ -36,5 +39,9 @@ pub use roster::{Role, RosterEntry};
 pub use shell::shell_word;
 pub use statistics::{EvaluationCounters, FeatureStatistics, FixedPoint};
 pub use sum::{Absence, PartialSum, Sum, UpdateSum};
+pub use tensor::{
+    ImageFolder, ImageLayout, TensorElements, TensorInput, TensorScale, TensorSource,
+    statistics_ranges,
+};
 pub use training::{Decay, LocalOptimizer, Loss, Schedule, TrainingSpec};
 pub use window::{Window, WindowLabel, WindowLayout};

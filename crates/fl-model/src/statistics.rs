@@ -63,18 +63,53 @@ impl FeatureStatistics {
         for row in values.chunks_exact(columns) {
             of.rows += 1;
             for (column, &value) in row.iter().enumerate() {
-                if value.is_nan() {
-                    of.missing[column] += 1;
-                    continue;
-                }
-                let wide = f64::from(value);
-                of.count[column] += 1;
-                of.sum[column] = of.sum[column].checked_add(FixedPoint::feature(wide)?)?;
-                let square = FixedPoint::feature(wide * wide)?;
-                of.squares[column] = of.squares[column].checked_add(square)?;
+                of.take(column, value)?;
             }
         }
         Some(of)
+    }
+
+    /// The statistics of examples of those dimensions, one after the other, row-major: a column for each
+    /// index of the dimension `axis`, or one for all elements.
+    ///
+    /// None where a value is too large, or there is no such dimension.
+    pub fn of_tensors(values: &[f32], dims: &[u64], axis: Option<usize>) -> Option<Self> {
+        let elements = |dims: &[u64]| dims.iter().product::<u64>() as usize;
+        let (columns, inner) = match axis {
+            None => (1, elements(dims)),
+            Some(axis) => (*dims.get(axis)? as usize, elements(&dims[axis + 1..])),
+        };
+        let mut of = Self::empty(columns);
+        for example in values.chunks_exact(elements(dims).max(1)) {
+            of.rows += 1;
+            for (block, values) in example.chunks_exact(inner.max(1)).enumerate() {
+                for &value in values {
+                    of.take(block % columns, value)?;
+                }
+            }
+        }
+        Some(of)
+    }
+
+    /// Puts the columns of other inputs of the same rows after these.
+    pub fn join(&mut self, other: Self) {
+        self.count.extend(other.count);
+        self.missing.extend(other.missing);
+        self.sum.extend(other.sum);
+        self.squares.extend(other.squares);
+    }
+
+    fn take(&mut self, column: usize, value: f32) -> Option<()> {
+        if value.is_nan() {
+            self.missing[column] += 1;
+            return Some(());
+        }
+        let wide = f64::from(value);
+        self.count[column] += 1;
+        self.sum[column] = self.sum[column].checked_add(FixedPoint::feature(wide)?)?;
+        let square = FixedPoint::feature(wide * wide)?;
+        self.squares[column] = self.squares[column].checked_add(square)?;
+        Some(())
     }
 
     /// Mean and 1/standard deviation per column. Columns that `one_hot` marks, and those that never
@@ -144,6 +179,42 @@ mod tests {
         assert_eq!(normal.scale, [1.0, 1.0]);
         let hot = statistics.normalization(&[true, true]);
         assert_eq!(hot.mean, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn each_channel_of_a_tensor_is_a_column() {
+        // Two examples of [2, 3].
+        let values = [
+            0.0,
+            1.0,
+            2.0,
+            10.0,
+            11.0,
+            f32::NAN,
+            3.0,
+            4.0,
+            5.0,
+            12.0,
+            13.0,
+            14.0,
+        ];
+        let check = |axis, count: &[u64], sum: &[i128]| {
+            let of = FeatureStatistics::of_tensors(&values, &[2, 3], axis).unwrap();
+            let sums: Vec<i128> = of.sum.iter().map(|steps| steps >> 40).collect();
+            assert_eq!(
+                (of.rows, &of.count[..], &sums[..]),
+                (2, count, sum),
+                "{axis:?}"
+            );
+            assert_eq!(of.missing.iter().sum::<u64>(), 1);
+        };
+        check(None, &[11], &[75]);
+        check(Some(0), &[6, 5], &[15, 60]);
+        check(Some(1), &[4, 4, 3], &[25, 29, 21]);
+        assert!(FeatureStatistics::of_tensors(&values, &[2, 3], Some(2)).is_none());
+        let mut joined = FeatureStatistics::of_tensors(&values, &[2, 3], Some(0)).unwrap();
+        joined.join(FeatureStatistics::of_tensors(&[1.0, 2.0], &[], None).unwrap());
+        assert_eq!((joined.rows, joined.count), (2, vec![6, 5, 2]));
     }
 
     #[test]

@@ -245,11 +245,10 @@ impl Scenario {
                 inputs: FeatureSpec {
                     features: vec![feature],
                     clip: 5.0,
-                },
+                }
+                .into(),
                 label: Label::Value { column: "y".into() },
-                time_column: None,
                 split: Split::Tail { test_fraction: 0.5 },
-                window: None,
             },
             grid: GridWidth::W16,
             clip_norm: 2.0,

@@ -13,7 +13,7 @@ use crate::error::ModelError;
 use crate::shape::{Dim, Element, ValueType};
 
 /// Operator set of graphs that hold nothing but preprocessing.
-const OPSET: i64 = 17;
+pub(crate) const OPSET: i64 = 17;
 /// Graph input of raw columns.
 pub const RAW: &str = "raw";
 /// Graph output of encoded columns.

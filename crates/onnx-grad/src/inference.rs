@@ -1,8 +1,11 @@
-//! The third stage, for users: their own model with trained parameters, from raw columns.
+//! The third stage, for users: their own model with trained parameters, from raw columns or tensors.
 
 use std::collections::BTreeMap;
 
-use fl_model::{Feature, FeatureSpec, Normalization, Window, WindowLayout};
+use fl_model::{
+    Feature, FeatureSpec, Inputs, Normalization, TableInputs, TensorInput, Window, WindowLayout,
+    statistics_ranges,
+};
 use prost::Message;
 
 use crate::attributes::ints;
@@ -12,9 +15,10 @@ use crate::error::ModelError;
 use crate::features;
 use crate::forward::{ForwardModel, Parameter};
 use crate::graph::Value;
-use crate::proto::{ModelProto, StringStringEntryProto, ValueInfoProto};
+use crate::proto::{ModelProto, NodeProto, StringStringEntryProto, ValueInfoProto};
 use crate::shape::{Dim, Shape, ValueType, show};
 use crate::tensor::encode_f32;
+use crate::tensors;
 
 /// Metadata property that lists the raw columns, a JSON array.
 const FEATURE_NAMES: &str = "feature_names";
@@ -33,6 +37,9 @@ const IR_VERSION_MIN: i64 = 4;
 /// column `categories.<column>`, a JSON array of the values whose index is the raw value. With windows also
 /// `window`, a JSON object of their `length` T and the `layout` in which the model inside takes them; the
 /// input is time first in either.
+///
+/// Of a job of tensors the inputs are the user's own by their names and in their shapes, raw: what scales
+/// them is inside. NaN is a missing value in inputs of float32.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InferenceModel {
     /// The model, protobuf.
@@ -47,10 +54,22 @@ impl InferenceModel {
     pub fn new(
         model: &ForwardModel,
         parameters: &[Vec<f32>],
-        features: &FeatureSpec,
-        window: Option<&Window>,
+        inputs: &Inputs,
         normalization: &Normalization,
     ) -> Result<Self, ModelError> {
+        match inputs {
+            Inputs::Table(table) => Self::of_table(model, parameters, table, normalization),
+            Inputs::Tensors(own) => Self::of_tensors(model, parameters, own, normalization),
+        }
+    }
+
+    fn of_table(
+        model: &ForwardModel,
+        parameters: &[Vec<f32>],
+        table: &TableInputs,
+        normalization: &Normalization,
+    ) -> Result<Self, ModelError> {
+        let (features, window) = (&table.features, table.window.as_ref());
         let [own_input] = model.graph.inputs[..] else {
             return Err(ModelError::Features(format!(
                 "they are one table of columns, the model has {} inputs",
@@ -81,8 +100,39 @@ impl InferenceModel {
         }
 
         let input = value_info(&raw, &ValueType::f32(raw_shape(features, window)));
-        let mut proto = trained(model, parameters, vec![input], builder)?;
+        let mut proto = trained(model, parameters, vec![input], builder, &BTreeMap::new())?;
         set_metadata(&mut proto, features, window);
+        Ok(Self {
+            bytes: proto.encode_to_vec(),
+        })
+    }
+
+    fn of_tensors(
+        model: &ForwardModel,
+        parameters: &[Vec<f32>],
+        inputs: &[TensorInput],
+        normalization: &Normalization,
+    ) -> Result<Self, ModelError> {
+        let mut builder = GraphBuilder::new(model.names());
+        let mut scaled = BTreeMap::new();
+        for (input, columns) in inputs.iter().zip(statistics_ranges(inputs)) {
+            let own = model.graph.find(&input.name);
+            let own = own.filter(|id| model.graph.inputs.contains(id));
+            let own = own.ok_or_else(|| {
+                let what = format!(
+                    "the model has no input `{}`; change the job's inputs",
+                    input.name
+                );
+                ModelError::Features(what)
+            })?;
+            check_shape(&model.graph.values[own], input)?;
+            let output = builder.fresh("fl.scaled");
+            let name = &input.name;
+            if tensors::write_scaled(&mut builder, name, input, columns, normalization, &output)? {
+                scaled.insert(name.clone(), output);
+            }
+        }
+        let proto = trained(model, parameters, own_inputs(model), builder, &scaled)?;
         Ok(Self {
             bytes: proto.encode_to_vec(),
         })
@@ -93,13 +143,51 @@ impl InferenceModel {
     /// # Errors
     /// Parameters do not fit the model.
     pub fn plain(model: &ForwardModel, parameters: &[Vec<f32>]) -> Result<Self, ModelError> {
-        let inputs = model.graph.inputs.iter().map(|id| &model.graph.values[*id]);
-        let inputs = inputs.map(|input| value_info(&input.name, &input.value_type));
         let builder = GraphBuilder::new(model.names());
-        let proto = trained(model, parameters, inputs.collect(), builder)?;
+        let proto = trained(
+            model,
+            parameters,
+            own_inputs(model),
+            builder,
+            &BTreeMap::new(),
+        )?;
         Ok(Self {
             bytes: proto.encode_to_vec(),
         })
+    }
+}
+
+/// The inputs of the user's model, with an open batch dimension.
+fn own_inputs(model: &ForwardModel) -> Vec<ValueInfoProto> {
+    let inputs = model.graph.inputs.iter().map(|id| &model.graph.values[*id]);
+    let inputs = inputs.map(|input| value_info(&input.name, &input.value_type));
+    inputs.collect()
+}
+
+/// Refuses an input whose examples are not of the job's dimensions.
+fn check_shape(own: &Value, input: &TensorInput) -> Result<(), ModelError> {
+    let dims = input.dims().into_iter().map(Dim::Fixed);
+    let wanted: Shape = std::iter::once(Dim::Batch(1)).chain(dims).collect();
+    if *own.shape() == wanted {
+        return Ok(());
+    }
+    let (name, is) = (&own.name, show(own.shape()));
+    Err(ModelError::Features(format!(
+        "examples of `{name}` are {}, the model's input is {is}; change the job's inputs or the model",
+        show(&wanted)
+    )))
+}
+
+/// Lets a node, and the bodies of loops within it, read other values.
+fn read_instead(node: &mut NodeProto, names: &BTreeMap<String, String>) {
+    for input in &mut node.input {
+        if let Some(other) = names.get(input) {
+            input.clone_from(other);
+        }
+    }
+    let bodies = node.attribute.iter_mut().filter_map(|own| own.g.as_mut());
+    for inner in bodies.flat_map(|body| &mut body.node) {
+        read_instead(inner, names);
     }
 }
 
@@ -167,12 +255,14 @@ fn write_windows(
 }
 
 /// The user's model with other parameters, an open batch dimension at its inputs and outputs, and what
-/// `before` has written before it. It works as it does outside of training, however it was exported.
+/// `before` has written before it: where `instead` names one of its inputs, it reads that value. It works as
+/// it does outside of training, however it was exported.
 fn trained(
     model: &ForwardModel,
     parameters: &[Vec<f32>],
     inputs: Vec<ValueInfoProto>,
     mut before: GraphBuilder,
+    instead: &BTreeMap<String, String>,
 ) -> Result<ModelProto, ModelError> {
     check_parameters(model, parameters)?;
     let mut proto: ModelProto = model.proto.clone();
@@ -190,9 +280,12 @@ fn trained(
             *tensor = encode_f32(&own.name, &own.shape, values);
         }
     }
+    let first = before.nodes.len();
     for index in 0..model.graph.nodes.len() {
         write_node(&model.graph, index, Purpose::Evaluate, &mut before)?;
     }
+    let own = before.nodes[first..].iter_mut();
+    own.for_each(|node| read_instead(node, instead));
     graph.node = before.nodes;
     graph.initializer.append(&mut before.initializers);
     graph.input = inputs;

@@ -10,7 +10,7 @@
 //! bytes ──parse──▶ ForwardModel ──▶ Differentiated ──▶ TrainingGraph   one optimiser step
 //!                       │                  ├─────────▶ GradientGraph   loss and gradients
 //!                       ├────────────────────────────▶ EvalGraph       outputs and loss per example
-//!                       └── parameters, FeatureSpec ─▶ InferenceModel  raw columns in, the user's outputs out
+//!                       └── parameters, Inputs ──────▶ InferenceModel  raw data in, the user's outputs out
 //! ```
 //!
 //! - [`ForwardModel`] is a checked model: opset, element types, shapes with a symbolic batch
@@ -18,7 +18,8 @@
 //! - [`Differentiated`] has the loss and, by reverse accumulation (Griewank and Walther,
 //!   "Evaluating Derivatives", 2008, chapter 3), a gradient for every trainable parameter.
 //! - [`Cost`] estimates what a step takes of a device.
-//! - [`features`] writes the preprocessing that turns raw columns into the model's input.
+//! - [`features`] writes the preprocessing that turns raw columns into the model's input, [`tensors`] that
+//!   of inputs that are tensors.
 //!
 //! Trainable is every float32 initialiser of rank 1 or more that reaches the loss. Integer and
 //! scalar initialisers and `Constant` nodes are constants. One operator is one file under `ops/`.
@@ -42,6 +43,7 @@ mod optimizer;
 mod proto;
 mod shape;
 mod tensor;
+pub mod tensors;
 #[cfg(test)]
 mod tests;
 mod training;

@@ -10,7 +10,7 @@ use ort::value::{PrimitiveTensorElementType, Tensor, TensorRef};
 
 use crate::error::TrainError;
 use crate::examples::{Examples, Input, Targets};
-use crate::model::{check_examples, check_parameters, elements, parse};
+use crate::model::{check_examples, check_parameters, elements, names, parse};
 use crate::runtime::session;
 
 /// Numbers of a batch's input, at most; a single wide row is still run.
@@ -83,6 +83,11 @@ impl Evaluator {
             graph,
             session,
         })
+    }
+
+    /// Names of the model's inputs: examples come in their order.
+    pub fn inputs(&self) -> Vec<String> {
+        names(&self.model)
     }
 
     /// Runs the model with the given parameters over all examples, in bounded batches.

@@ -1,11 +1,12 @@
-//! A finished model on raw columns, judged as its user would judge it.
+//! A finished model on raw columns or tensors, judged as its user would judge it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use fl_model::Loss;
 use onnx_grad::{Ending, ending};
-use ort::session::Session;
-use ort::value::TensorRef;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Outlet, TensorRef, ValueType};
 
 use crate::error::TrainError;
 use crate::evaluator::likeliest;
@@ -15,17 +16,21 @@ use crate::runtime::session;
 /// Examples that go through the model at once.
 const EXAMPLES_MAX: usize = 4096;
 
-/// Numbers of raw columns that go through the model at once, at most; a single long window still goes.
+/// Numbers that go through the model at once, at most; a single large example still goes.
 const ELEMENTS_MAX: usize = 1 << 20;
 
 /// Smallest probability whose logarithm is taken: that of the smallest normal number.
 const PROBABILITY_MIN: f64 = f32::MIN_POSITIVE as f64;
 
-/// A model that takes raw columns, `[N, C]` or windows of them `[N, T, C]`, as `export` makes it.
+/// A model that takes raw columns, `[N, C]` or windows of them `[N, T, C]`, or raw tensors, as `export` makes
+/// it.
 pub struct ExportedModel {
     session: Session,
     ending: Ending,
 }
+
+/// Raw data, one for each input of the model in its order; see [`ExportedModel::inputs`].
+type Raw<'a> = &'a [Input];
 
 /// How a finished model did on examples.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,34 +57,66 @@ impl ExportedModel {
         })
     }
 
-    /// The model's outputs, row-major; NaN in `raw` is a missing value. Windows are given as their layout
-    /// says, so for an exported model always time first.
+    /// Names of the inputs, in the order of the model.
+    pub fn inputs(&self) -> Vec<String> {
+        let inputs = self.session.inputs().iter();
+        inputs.map(|input| input.name().to_owned()).collect()
+    }
+
+    /// The model's outputs, row-major; `raw` has an input for each of the model's, in its order, and NaN is a
+    /// missing value. Windows are given as their layout says, so for an exported model always time first.
     ///
     /// # Errors
-    /// The columns are not those of the model, or `raw` is no numbers.
-    pub fn predict(&mut self, raw: &Input) -> Result<Vec<f32>, TrainError> {
+    /// The inputs are not those of the model.
+    pub fn predict(&mut self, raw: Raw<'_>) -> Result<Vec<f32>, TrainError> {
+        let shapes = self.shapes(raw)?;
         let mut predicted = Vec::new();
-        let each = raw.columns();
-        let at_once = (ELEMENTS_MAX / each.max(1)).clamp(1, EXAMPLES_MAX);
-        for from in (0..raw.rows()).step_by(at_once) {
-            let chunk = from..raw.rows().min(from + at_once);
-            let (own, numbers): (Vec<usize>, Cow<'_, [f32]>) = match raw {
-                Input::Numbers(all) => {
-                    let numbers = &all.data()[chunk.start * each..chunk.end * each];
-                    (vec![each], numbers.into())
-                }
-                Input::Windows(all) => (all.dims().into(), all.gathered(chunk.clone()).into()),
-                Input::Indices(_) => {
-                    let what = "raw columns are numbers, indices are given";
-                    return Err(TrainError::Examples(what.to_owned()));
-                }
-            };
-            let shape: Vec<usize> = std::iter::once(chunk.len()).chain(own).collect();
-            let input = TensorRef::from_array_view((shape, &*numbers))?;
-            let outputs = self.session.run(ort::inputs![input])?;
+        let rows = raw.first().map_or(0, Input::rows);
+        let widest = raw.iter().map(Input::columns).max().unwrap_or(1);
+        let at_once = (ELEMENTS_MAX / widest.max(1)).clamp(1, EXAMPLES_MAX);
+        for from in (0..rows).step_by(at_once) {
+            let chunk = from..rows.min(from + at_once);
+            let given: Vec<Chunk<'_>> = raw.iter().map(|input| Chunk::of(input, &chunk)).collect();
+            let mut values: Vec<SessionInputValue<'_>> = Vec::new();
+            for (own, given) in shapes.iter().zip(&given) {
+                let shape: Vec<usize> = std::iter::once(chunk.len())
+                    .chain(own.iter().copied())
+                    .collect();
+                values.push(match given {
+                    Chunk::Numbers(all) => TensorRef::from_array_view((shape, &**all))?.into(),
+                    Chunk::Indices(all) => TensorRef::from_array_view((shape, *all))?.into(),
+                });
+            }
+            let outputs = self.session.run(&values[..])?;
             predicted.extend_from_slice(outputs[0].try_extract_tensor::<f32>()?.1);
         }
         Ok(predicted)
+    }
+
+    /// The dimensions of an example of each input, where what is given fits them.
+    fn shapes(&self, raw: Raw<'_>) -> Result<Vec<Vec<usize>>, TrainError> {
+        let inputs = self.session.inputs();
+        if inputs.len() != raw.len() {
+            let (takes, given) = (inputs.len(), raw.len());
+            let what = format!("the model takes {takes} inputs, {given} are given");
+            return Err(TrainError::Examples(what));
+        }
+        let shape = |(own, given): (&Outlet, &Input)| match (dims(own), given) {
+            (Some(dims), Input::Windows(windows)) if dims == windows.dims() => Ok(dims),
+            (Some(dims), Input::Numbers(_) | Input::Indices(_))
+                if dims.iter().product::<usize>() == given.columns() =>
+            {
+                Ok(dims)
+            }
+            (dims, _) => {
+                let (name, columns) = (own.name(), given.columns());
+                Err(TrainError::Examples(format!(
+                    "the model's input `{name}` takes {:?}, examples of {columns} elements are given; is it of another job?",
+                    dims.unwrap_or_default()
+                )))
+            }
+        };
+        inputs.iter().zip(raw).map(shape).collect()
     }
 
     /// Compares the model's outputs with what the rows should give.
@@ -88,21 +125,22 @@ impl ExportedModel {
     /// The columns or the outputs are not those of the model and the loss.
     pub fn score(
         &mut self,
-        raw: &Input,
+        raw: Raw<'_>,
         targets: &Targets,
         loss: Loss,
     ) -> Result<Score, TrainError> {
         let outputs = self.predict(raw)?;
+        let rows = raw.first().map_or(0, Input::rows);
         let mut score = Score {
-            examples: raw.rows() as u64,
+            examples: rows as u64,
             correct: 0,
             loss_sum: 0.0,
             absolute_error_sum: 0.0,
         };
         match targets {
             Targets::Classes(classes) => {
-                let width = outputs.len() / raw.rows().max(1);
-                if classes.len() != raw.rows() || width < 2 {
+                let width = outputs.len() / rows.max(1);
+                if classes.len() != rows || width < 2 {
                     return Err(unfit(outputs.len(), classes.len()));
                 }
                 for (row, &class) in outputs.chunks_exact(width).zip(classes) {
@@ -118,7 +156,7 @@ impl ExportedModel {
                 if values.len() != outputs.len() {
                     return Err(unfit(outputs.len(), values.len()));
                 }
-                let width = values.len() / raw.rows().max(1);
+                let width = values.len() / rows.max(1);
                 for (&output, &target) in outputs.iter().zip(values) {
                     let (output, target) = (f64::from(output), f64::from(target));
                     if loss == Loss::BinaryCrossEntropy {
@@ -164,6 +202,33 @@ impl ExportedModel {
             }
         }
     }
+}
+
+/// Some examples of an input.
+enum Chunk<'a> {
+    Numbers(Cow<'a, [f32]>),
+    Indices(&'a [i64]),
+}
+
+impl<'a> Chunk<'a> {
+    fn of(input: &'a Input, chunk: &Range<usize>) -> Self {
+        let each = input.columns();
+        let own = chunk.start * each..chunk.end * each;
+        match input {
+            Input::Numbers(all) => Chunk::Numbers(all.data()[own].into()),
+            Input::Indices(all) => Chunk::Indices(&all.data()[own]),
+            Input::Windows(all) => Chunk::Numbers(all.gathered(chunk.clone()).into()),
+        }
+    }
+}
+
+/// Dimensions of one example of a tensor; none where they are not known.
+fn dims(input: &Outlet) -> Option<Vec<usize>> {
+    let ValueType::Tensor { shape, .. } = input.dtype() else {
+        return None;
+    };
+    let own = shape.iter().skip(1);
+    own.map(|size| usize::try_from(*size).ok()).collect()
 }
 
 /// The loss of one output at that distance from its target.

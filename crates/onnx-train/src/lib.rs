@@ -6,7 +6,7 @@
 //!
 //! Call [`init_runtime`] once, before anything else: a process has one ONNX Runtime environment.
 //!
-//! - [`encode`] and [`prepare`] turn raw columns into what a model takes.
+//! - [`encode`] and [`prepare`] turn raw columns into what a model takes, [`scale`] raw tensors.
 //! - [`LocalTrainer`] runs the local epochs of a round; one serves every round of a job.
 //! - [`gradients`] gives loss and gradients of one batch to who takes steps of their own.
 //! - [`Evaluator`] gives loss, predictions and a confusion matrix over held-out examples.
@@ -32,7 +32,7 @@ pub use error::TrainError;
 pub use evaluator::{Evaluation, Evaluator, Predictions};
 pub use examples::{Examples, Input, Matrix, Targets};
 pub use exported::{ExportedModel, Score};
-pub use features::{encode, prepare};
+pub use features::{encode, prepare, scale};
 pub use gradient::{Gradients, gradients};
 pub use model::{
     ParameterInfo, check_model, cost, export, export_plain, initial_parameters, parameter_layout,

@@ -1,6 +1,8 @@
 //! What a model file says about its parameters, and trained ones back into it.
 
-use fl_model::{DataSpec, FeatureSpec, Loss, Normalization, TrainingSpec, Window};
+use fl_model::{
+    DataSpec, Inputs, Loss, Normalization, TableInputs, TensorElements, TensorInput, TrainingSpec,
+};
 use onnx_grad::{
     Cost, Differentiated, ForwardModel, InferenceModel, InputInfo, InputKind, Limits, TrainingGraph,
 };
@@ -76,20 +78,65 @@ pub fn check_model(model: &[u8], spec: &TrainingSpec, data: &DataSpec) -> Result
     Ok(())
 }
 
-/// Refuses a model whose inputs are not the one that the job's features make.
+/// Refuses a model whose inputs are not those that the job makes.
 fn check_inputs(model: &ForwardModel, data: &DataSpec) -> Result<(), TrainError> {
-    let fail = |reason: String| Err(TrainError::Examples(reason));
-    if let Some(problem) = data.window.and_then(|window| window.problem(&data.label)) {
-        return fail(format!("the job's window cannot be cut: {problem}"));
+    match &data.inputs {
+        Inputs::Table(table) => {
+            let problem = table.window.and_then(|window| window.problem(&data.label));
+            match problem {
+                None => check_table(model, table),
+                Some(problem) => Err(TrainError::Examples(format!(
+                    "the job's window cannot be cut: {problem}"
+                ))),
+            }
+        }
+        Inputs::Tensors(tensors) => check_tensors(model, data, tensors),
     }
+}
+
+/// Refuses a model that has not these inputs, by name, kind and dimensions, and no others.
+fn check_tensors(
+    model: &ForwardModel,
+    data: &DataSpec,
+    tensors: &[TensorInput],
+) -> Result<(), TrainError> {
+    if let Some(problem) = data.inputs.problem() {
+        return Err(TrainError::Examples(format!(
+            "the job's inputs cannot be made: {problem}"
+        )));
+    }
+    let given = tensors.iter().map(|tensor| InputInfo {
+        name: tensor.name.clone(),
+        kind: match tensor.elements {
+            TensorElements::Numbers(_) => InputKind::F32,
+            TensorElements::Indices => InputKind::I64,
+        },
+        dims: tensor.dims(),
+    });
+    let given: Vec<InputInfo> = given.collect();
+    let taken = model.inputs();
+    let same = |all: &[InputInfo], other: &[InputInfo]| all.iter().all(|one| other.contains(one));
+    if same(&given, &taken) && same(&taken, &given) {
+        return Ok(());
+    }
+    Err(TrainError::Examples(format!(
+        "the job's inputs are {}, the model takes {}; change name, shape or type of the job's inputs, or the model",
+        show_inputs(&given),
+        show_inputs(&taken)
+    )))
+}
+
+/// Refuses a model whose input is not the one that the job's columns make.
+fn check_table(model: &ForwardModel, table: &TableInputs) -> Result<(), TrainError> {
+    let fail = |reason: String| Err(TrainError::Examples(reason));
     let inputs = model.inputs();
-    let wanted = data.example_dims();
+    let wanted = table.example_dims();
     let dims: Vec<&[u64]> = inputs.iter().map(|input| &input.dims[..]).collect();
     if dims == [&wanted[..]] && inputs[0].kind == InputKind::F32 {
         return Ok(());
     }
-    let (width, takes) = (data.inputs.encoded_width(), show_inputs(&inputs));
-    match &data.window {
+    let (width, takes) = (table.features.encoded_width(), show_inputs(&inputs));
+    match &table.window {
         None => fail(format!(
             "the features encode to {width} columns, the model takes {takes}; change the job's features or the model"
         )),
@@ -102,19 +149,18 @@ fn check_inputs(model: &ForwardModel, data: &DataSpec) -> Result<(), TrainError>
     }
 }
 
-/// The user's own model with trained parameters, taking raw columns; see [`InferenceModel`].
+/// The user's own model with trained parameters, taking raw columns or raw tensors; see [`InferenceModel`].
 ///
 /// # Errors
-/// Parameters or features do not fit the model.
+/// Parameters or the job's inputs do not fit the model.
 pub fn export(
     model: &[u8],
     parameters: &[Vec<f32>],
-    features: &FeatureSpec,
-    window: Option<&Window>,
+    inputs: &Inputs,
     normalization: &Normalization,
 ) -> Result<Vec<u8>, TrainError> {
     let model = parse(model)?;
-    Ok(InferenceModel::new(&model, parameters, features, window, normalization)?.bytes)
+    Ok(InferenceModel::new(&model, parameters, inputs, normalization)?.bytes)
 }
 
 /// The user's own model with trained parameters, taking its own inputs as before.
@@ -220,6 +266,11 @@ pub(crate) fn check_examples(
             Ok(())
         }
     }
+}
+
+/// Names of the inputs, in the order of the model.
+pub(crate) fn names(model: &ForwardModel) -> Vec<String> {
+    model.inputs().into_iter().map(|input| input.name).collect()
 }
 
 /// Numbers of one example; the model's limits keep the product small.

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::batch::{Batch, filled, noise};
 use crate::error::TrainError;
 use crate::examples::Examples;
-use crate::model::{check_examples, check_parameters, parse};
+use crate::model::{check_examples, check_parameters, names, parse};
 use crate::runtime::session;
 use crate::shuffle::shuffle;
 
@@ -55,6 +55,11 @@ impl LocalTrainer {
     /// What this trainer does, in a round.
     pub fn spec(&self) -> &TrainingSpec {
         &self.spec
+    }
+
+    /// Names of the model's inputs: examples come in their order.
+    pub fn inputs(&self) -> Vec<String> {
+        names(&self.model)
     }
 
     /// Takes another step size from now on, which a schedule gives each round.

@@ -45,14 +45,13 @@ fn an_exported_model_scores_as_its_parameters_did() {
     let exported = export(
         support::AIR_MLP,
         &parameters,
-        &features,
-        None,
+        &features.into(),
         &normalization,
     )
     .unwrap();
     let mut exported = ExportedModel::new(&exported).unwrap();
     let score = exported
-        .score(&input(columns, raw), &targets, loss)
+        .score(&[input(columns, raw)], &targets, loss)
         .unwrap();
     assert_eq!(score.examples, 5_000);
     assert_eq!(score.correct, evaluation.correct);
@@ -62,8 +61,8 @@ fn an_exported_model_scores_as_its_parameters_did() {
     );
 
     let few = input(columns, vec![0.0; columns]);
-    assert!(exported.score(&few, &targets, loss).is_err());
+    assert!(exported.score(&[few], &targets, loss).is_err());
     let narrow = input(3, vec![0.0; 3]);
-    assert!(exported.predict(&narrow).is_err());
+    assert!(exported.predict(&[narrow]).is_err());
     assert!(ExportedModel::new(b"not a model").is_err());
 }

@@ -200,14 +200,20 @@ fn the_exported_model_takes_raw_columns_and_agrees_with_evaluation() {
         prepare(&features, &normalization, &raw).unwrap(),
         1,
     );
-    let exported = export(AIR_MLP, &parameters, &features, None, &normalization).unwrap();
+    let exported = export(
+        AIR_MLP,
+        &parameters,
+        &features.clone().into(),
+        &normalization,
+    )
+    .unwrap();
     let (outputs, names) = run_exported(&exported, 11, &raw, "feature_names");
     assert_close(&outputs, &expected);
     assert_eq!(
         names,
         r#"["SO2","NO2","CO","TEMP","PRES","DEWP","RAIN","WSPM","wind_dir16","hour","month"]"#
     );
-    let message = export(AIR_MLP, &parameters, &spec(), None, &normalization)
+    let message = export(AIR_MLP, &parameters, &spec().into(), &normalization)
         .unwrap_err()
         .to_string();
     assert!(
@@ -242,7 +248,13 @@ fn export_keeps_the_operator_set_from_the_lowest_to_the_highest() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../onnx-grad/vectors/dense");
         let model = std::fs::read(format!("{folder}/{file}")).unwrap();
         let parameters = initial_parameters(&model).unwrap();
-        let exported = export(&model, &parameters, &features, None, &normalization).unwrap();
+        let exported = export(
+            &model,
+            &parameters,
+            &features.clone().into(),
+            &normalization,
+        )
+        .unwrap();
         let (outputs, categories) = run_exported(&exported, 2, &raw, "categories.site \"A\"");
         let prepared = prepare(&features, &normalization, &raw).unwrap();
         assert_close(&outputs, &evaluate(&model, &parameters, prepared, 3));

@@ -250,11 +250,10 @@ fn a_model_is_compared_with_the_jobs_label_before_it_trains() {
                 })
                 .to_vec(),
             clip: 5.0,
-        },
+        }
+        .into(),
         label,
-        time_column: None,
         split: Split::Tail { test_fraction: 0.5 },
-        window: None,
     };
     let column = || "quality".to_owned();
     let classes = |count: usize| Label::Class {

@@ -6,8 +6,8 @@
 mod support;
 
 use fl_model::{
-    DataSpec, Feature, FeatureSpec, Label, Loss, Normalization, Split, TrainingSpec, Window,
-    WindowLabel, WindowLayout,
+    DataSpec, Feature, FeatureSpec, Inputs, Label, Loss, Normalization, Split, TableInputs,
+    TrainingSpec, Window, WindowLabel, WindowLayout,
 };
 use onnx_train::{
     Evaluator, Examples, ExportedModel, Input, LocalTrainer, Matrix, Predictions, Targets, Windows,
@@ -30,6 +30,15 @@ fn window(layout: WindowLayout) -> Window {
         layout,
         label: WindowLabel::Last,
     }
+}
+
+/// The job's inputs with that window.
+fn table(window: Option<Window>) -> Inputs {
+    Inputs::Table(TableInputs {
+        features: features(),
+        time_column: None,
+        window,
+    })
 }
 
 fn features() -> FeatureSpec {
@@ -155,31 +164,24 @@ fn an_exported_model_takes_raw_windows_time_first() {
         };
 
         let window = window(layout);
-        let exported = export(
-            model,
-            &parameters,
-            &features(),
-            Some(&window),
-            &normalization(),
-        )
-        .unwrap();
+        let exported = export(model, &parameters, &table(Some(window)), &normalization()).unwrap();
         let mut exported = ExportedModel::new(&exported).unwrap();
         let raw = Matrix::new(RAW, raw).unwrap();
         let raw = Windows::new(raw, starts, LENGTH, WindowLayout::TimeFirst).unwrap();
         let raw = Input::Windows(raw);
-        let predicted = exported.predict(&raw).unwrap();
+        let predicted = exported.predict(std::slice::from_ref(&raw)).unwrap();
         assert_eq!(predicted.len(), expected.len());
         for (ours, theirs) in predicted.iter().zip(expected) {
             assert!((ours - theirs).abs() < 1e-5, "{layout:?}: {ours} {theirs}");
         }
-        let score = exported.score(&raw, &targets, loss).unwrap();
+        let score = exported.score(&[raw], &targets, loss).unwrap();
         assert_eq!(score.examples, evaluation.examples);
         assert!((score.loss_sum / evaluation.loss_sum - 1.0).abs() < 1e-5);
 
         let flat = Input::Numbers(Matrix::new(RAW, vec![0.0; RAW]).unwrap());
-        assert!(exported.predict(&flat).is_err(), "rows are no windows");
+        assert!(exported.predict(&[flat]).is_err(), "rows are no windows");
         let indices = Input::Indices(Matrix::new(RAW, vec![0; RAW]).unwrap());
-        assert!(exported.predict(&indices).is_err(), "indices are no rows");
+        assert!(exported.predict(&[indices]).is_err(), "indices are no rows");
     }
 }
 
@@ -190,8 +192,7 @@ fn the_exported_model_says_what_its_windows_are() {
         export(
             CHANNELS_FIRST,
             &parameters,
-            &features(),
-            Some(&window(layout)),
+            &table(Some(window(layout))),
             &normalization(),
         )
     };
@@ -210,13 +211,11 @@ fn the_exported_model_says_what_its_windows_are() {
 fn a_model_is_compared_with_the_jobs_windows_before_it_trains() {
     let check = |model: &[u8], window: Option<Window>, faults: &[&str]| {
         let data = DataSpec {
-            inputs: features(),
+            inputs: table(window),
             label: Label::Value {
                 column: "dust".to_owned(),
             },
-            time_column: None,
             split: Split::Tail { test_fraction: 0.5 },
-            window,
         };
         let checked = check_model(model, &sgd(Loss::MeanSquaredError, 0.1), &data);
         match checked {

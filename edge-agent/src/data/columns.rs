@@ -3,7 +3,7 @@
 use std::str;
 
 use csv::ByteRecord;
-use fl_model::{DataSpec, Feature, Label};
+use fl_model::{Feature, Label, TableInputs};
 
 use super::cells;
 use super::error::DataError;
@@ -140,20 +140,24 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn new(header: &Header, spec: &DataSpec) -> Result<Self, DataError> {
-        let input = |feature: &Feature| Self::input(header, spec, feature);
-        let inputs: Result<Vec<_>, _> = spec.inputs.features.iter().map(input).collect();
-        let label = header.find(spec.label.column(), "is the job's label")?;
+    pub(super) fn new(
+        header: &Header,
+        table: &TableInputs,
+        label: &Label,
+    ) -> Result<Self, DataError> {
+        let input = |feature: &Feature| Self::input(header, table, feature);
+        let inputs: Result<Vec<_>, _> = table.features.features.iter().map(input).collect();
+        let column = header.find(label.column(), "is the job's label")?;
         Ok(Self {
             inputs: inputs?,
-            label: (label, spec.label.clone()),
+            label: (column, label.clone()),
         })
     }
 
-    fn input(header: &Header, spec: &DataSpec, feature: &Feature) -> Result<Input, DataError> {
+    fn input(header: &Header, table: &TableInputs, feature: &Feature) -> Result<Input, DataError> {
         let find = |column: &str| header.find(column, "is a feature of the job");
         let time = |column: &str| header.find(column, "is the job's time column");
-        match (feature, spec.time_column.as_deref()) {
+        match (feature, table.time_column.as_deref()) {
             (Feature::Cyclic { source, .. }, Some(column)) if source == HOUR => {
                 time(column).map(Input::Hour)
             }

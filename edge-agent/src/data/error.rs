@@ -126,6 +126,14 @@ pub enum DataError {
         /// The label's column.
         column: String,
     },
+    /// The job's inputs cannot be made.
+    #[error("the job's inputs cannot be made of {file}: {problem}")]
+    Inputs {
+        /// The file.
+        file: String,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// The job's windows cannot be cut.
     #[error("no windows can be cut out of {file}: {problem}")]
     Window {
@@ -193,6 +201,7 @@ impl DataError {
             | DataError::Ragged { .. }
             | DataError::NoRows { .. }
             | DataError::NoPart { .. }
+            | DataError::Inputs { .. }
             | DataError::Window { .. }
             | DataError::Split { .. }
             | DataError::TooLarge { .. } => self.to_string(),

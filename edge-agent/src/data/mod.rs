@@ -15,7 +15,7 @@ use std::io;
 use std::path::Path;
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
-use fl_model::{DataSpec, Digest, Label, Split, Window};
+use fl_model::{DataSpec, Digest, Inputs, Label, Split, TableInputs, Window};
 
 use columns::{Answer, Columns, Header};
 pub use error::DataError;
@@ -75,17 +75,42 @@ impl Answers {
     }
 }
 
-/// The examples of one part: labelled rows, or labelled windows over rows.
+/// The labelled examples of one part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
+    /// What they are made of.
+    pub raw: Raw,
+    /// One answer per example.
+    pub answers: Answers,
+}
+
+/// What examples are made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Raw {
+    /// Rows of a table, or windows over them.
+    Table(Table),
+    /// Each of the job's inputs, in its order.
+    Tensors(Vec<Tensor>),
+}
+
+/// Rows of raw columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
     /// Raw columns of a row.
     pub columns: usize,
     /// Raw columns `[n, columns]`, row-major, in the job's order; NaN is a missing value.
-    pub raw: Vec<f32>,
-    /// One answer per example.
-    pub answers: Answers,
+    pub numbers: Vec<f32>,
     /// Where examples are windows, the first row of each; otherwise every row is one.
     pub starts: Option<Vec<usize>>,
+}
+
+/// The examples of one input, one after the other, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tensor {
+    /// Of a float32 input; NaN is a missing value.
+    Numbers(Vec<f32>),
+    /// Of an int64 input.
+    Indices(Vec<i64>),
 }
 
 impl Rows {
@@ -101,12 +126,37 @@ impl Rows {
 
     /// Appends those of another file read for the same job. No window goes from one file to the next.
     pub fn append(&mut self, other: &Self) {
-        let before = self.raw.len() / self.columns.max(1);
+        match (&mut self.raw, &other.raw) {
+            (Raw::Table(table), Raw::Table(more)) => table.append(more),
+            (Raw::Tensors(tensors), Raw::Tensors(more)) => {
+                let pairs = tensors.iter_mut().zip(more);
+                pairs.for_each(|(tensor, more)| tensor.append(more));
+            }
+            // Files are pooled under one job, so with the same inputs.
+            _ => unreachable!("a table and tensors from one job"),
+        }
+        self.answers.append(&other.answers);
+    }
+}
+
+impl Table {
+    fn append(&mut self, other: &Self) {
+        let before = self.numbers.len() / self.columns.max(1);
         if let (Some(starts), Some(more)) = (&mut self.starts, &other.starts) {
             starts.extend(more.iter().map(|start| before + start));
         }
-        self.raw.extend_from_slice(&other.raw);
-        self.answers.append(&other.answers);
+        self.numbers.extend_from_slice(&other.numbers);
+    }
+}
+
+impl Tensor {
+    fn append(&mut self, other: &Self) {
+        match (self, other) {
+            (Tensor::Numbers(numbers), Tensor::Numbers(more)) => numbers.extend(more),
+            (Tensor::Indices(indices), Tensor::Indices(more)) => indices.extend(more),
+            // Its kind is that of the job's input.
+            _ => unreachable!("tensors of two kinds for one input"),
+        }
     }
 }
 
@@ -130,11 +180,23 @@ pub struct LocalData {
 /// # Errors
 /// Every [`DataError`].
 pub fn load(path: &Path, spec: &DataSpec, split: Option<&Split>) -> Result<LocalData, DataError> {
+    let Inputs::Table(table) = &spec.inputs else {
+        return Err(DataError::Inputs {
+            file: path.display().to_string(),
+            problem: "this agent reads tables alone: give it a job with data.features".to_owned(),
+        });
+    };
     let source = Source::open(path)?;
     let (digest, gzip) = (source.digest(), source.gzip);
     let file = path.display().to_string();
     let mut reader = ReaderBuilder::new().from_reader(source);
-    let read = read_rows(&file, &mut reader, spec, split.unwrap_or(&spec.split));
+    let read = read_rows(
+        &file,
+        &mut reader,
+        spec,
+        table,
+        split.unwrap_or(&spec.split),
+    );
     match read {
         Ok(mut data) => {
             data.digest = digest.get();
@@ -160,19 +222,20 @@ fn read_rows(
     file: &str,
     reader: &mut Reader<Source>,
     spec: &DataSpec,
+    table: &TableInputs,
     split: &Split,
 ) -> Result<LocalData, DataError> {
     let gzip = reader.get_ref().gzip;
     let failed = |error: csv::Error| explain(error, file, gzip);
     let header = Header::new(file, reader.byte_headers().map_err(failed)?)?;
-    if let Some(problem) = spec.window.and_then(|window| window.problem(&spec.label)) {
+    if let Some(problem) = table.window.and_then(|window| window.problem(&spec.label)) {
         let file = file.to_owned();
         return Err(DataError::Window { file, problem });
     }
-    let columns = Columns::new(&header, spec)?;
+    let columns = Columns::new(&header, table, &spec.label)?;
     let splitter = Splitter::new(&header, split)?;
 
-    let mut collector = Collector::new(&columns, spec);
+    let mut collector = Collector::new(&columns, &spec.label, table.window);
     let mut record = ByteRecord::new();
     let mut rows = 0u64;
     while reader.read_byte_record(&mut record).map_err(failed)? {
@@ -185,14 +248,15 @@ fn read_rows(
         return Err(DataError::NoRows { file });
     }
     let data = collector.finish(file, &splitter, rows)?;
-    check_parts(file, &data, &splitter, spec.window.as_ref())?;
+    check_parts(file, &data, &splitter, table.window.as_ref())?;
     check_classes(file, &data.train, &spec.label)?;
     Ok(data)
 }
 
 struct Collector<'a> {
     columns: &'a Columns,
-    spec: &'a DataSpec,
+    label: &'a Label,
+    window: Option<Window>,
     train: Sequence,
     test: Sequence,
     /// Of rows whose part is not known yet: their numbers in the file.
@@ -201,10 +265,11 @@ struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    fn new(columns: &'a Columns, spec: &'a DataSpec) -> Self {
+    fn new(columns: &'a Columns, label: &'a Label, window: Option<Window>) -> Self {
         Self {
             columns,
-            spec,
+            label,
+            window,
             train: Sequence::default(),
             test: Sequence::default(),
             later: Vec::new(),
@@ -223,7 +288,7 @@ impl<'a> Collector<'a> {
             return Ok(());
         }
         let answer = self.columns.answer(header, record, row)?;
-        if answer.is_none() && self.spec.window.is_none() {
+        if answer.is_none() && self.window.is_none() {
             self.unlabelled += 1;
             return Ok(());
         }
@@ -260,8 +325,8 @@ impl<'a> Collector<'a> {
             let trains = self.later.partition_point(|&row| row < first_test_row);
             self.test = self.train.split_off(trains, columns);
         }
-        let label = &self.spec.label;
-        let (train, test) = match &self.spec.window {
+        let label = self.label;
+        let (train, test) = match &self.window {
             None => (
                 self.train.into_rows(columns, label),
                 self.test.into_rows(columns, label),

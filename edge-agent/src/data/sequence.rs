@@ -3,7 +3,7 @@
 use fl_model::{Label, Window, WindowLabel};
 
 use super::columns::Answer;
-use super::{Answers, Rows};
+use super::{Answers, Raw, Rows, Table};
 
 /// What is kept of one part while the file is read.
 #[derive(Default)]
@@ -67,11 +67,14 @@ impl Sequence {
         let mut answers = Answers::none_yet(label);
         let labelled = self.answers.into_iter().flatten();
         labelled.for_each(|answer| answers.push(answer));
-        Rows {
+        let table = Table {
             columns,
-            raw: self.raw,
-            answers,
+            numbers: self.raw,
             starts: None,
+        };
+        Rows {
+            raw: Raw::Table(table),
+            answers,
         }
     }
 
@@ -101,11 +104,14 @@ impl Sequence {
                 }
             }
         }
-        let rows = Rows {
+        let table = Table {
             columns,
-            raw: self.raw,
-            answers,
+            numbers: self.raw,
             starts: Some(starts),
+        };
+        let rows = Rows {
+            raw: Raw::Table(table),
+            answers,
         };
         (rows, unlabelled)
     }
@@ -131,6 +137,7 @@ fn answer(own: &[Option<Answer>], label: &Label, rule: WindowLabel) -> Option<An
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::table;
     use super::*;
 
     fn window(length: u32, stride: u32, label: WindowLabel) -> Window {
@@ -163,8 +170,13 @@ mod tests {
         let check = |rows: &[u64], length, stride, expected: &[usize]| {
             let window = window(length, stride, WindowLabel::Last);
             let (cut, unlabelled) = sequence(rows).into_windows(1, &value(), &window);
-            assert_eq!(cut.starts.as_deref(), Some(expected), "{rows:?} {window:?}");
-            assert_eq!(cut.raw.len(), rows.len(), "rows are kept once");
+            let table = table(&cut);
+            assert_eq!(
+                table.starts.as_deref(),
+                Some(expected),
+                "{rows:?} {window:?}"
+            );
+            assert_eq!(table.numbers.len(), rows.len(), "rows are kept once");
             let ends = expected.iter().map(|start| start + length as usize - 1);
             let lasts = ends.map(|end| rows[end] as f32).collect();
             assert_eq!(cut.answers, Answers::Values(lasts), "{rows:?} {window:?}");
@@ -236,9 +248,9 @@ mod tests {
         rows.answers[3] = None;
         rows.answers[4] = None;
         let (cut, unlabelled) = rows.into_windows(1, &value(), &window(2, 1, WindowLabel::Last));
-        assert_eq!(cut.starts, Some(vec![0, 1, 4]));
+        assert_eq!(table(&cut).starts, Some(vec![0, 1, 4]));
         assert_eq!(cut.answers, Answers::Values(vec![1.0, 2.0, 5.0]));
         assert_eq!(unlabelled, 2);
-        assert_eq!(cut.raw, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(table(&cut).numbers, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     }
 }

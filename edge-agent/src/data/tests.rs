@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use fl_model::{Feature, FeatureSpec, WindowLabel, WindowLayout};
+use fl_model::{Feature, FeatureSpec, TableInputs, Window, WindowLabel, WindowLayout};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
@@ -25,20 +25,22 @@ fn spec() -> DataSpec {
         period: 24.0,
     };
     DataSpec {
-        inputs: FeatureSpec {
-            features: vec![numeric("temp"), wind, hour],
-            clip: 5.0,
-        },
+        inputs: Inputs::Table(TableInputs {
+            features: FeatureSpec {
+                features: vec![numeric("temp"), wind, hour],
+                clip: 5.0,
+            },
+            time_column: Some("time".to_owned()),
+            window: None,
+        }),
         label: Label::Above {
             column: "dust".to_owned(),
             limit: 10.0,
         },
-        time_column: Some("time".to_owned()),
         split: Split::Rows {
             train: (0, Some(3)),
             test: (3, None),
         },
-        window: None,
     }
 }
 
@@ -86,8 +88,14 @@ fn rows_become_raw_columns_and_answers() {
     assert_eq!(data.train.answers, Answers::Classes(vec![0, 1]));
     assert_eq!(data.test.answers, Answers::Classes(vec![1, 0]));
     let shown = |raw: &[f32]| format!("{raw:?}");
-    assert_eq!(shown(&data.train.raw), "[1.5, 0.0, 0.0, NaN, 1.0, 1.0]");
-    assert_eq!(shown(&data.test.raw), "[3.5, NaN, 3.0, NaN, 1.0, 4.0]");
+    assert_eq!(
+        shown(&table(&data.train).numbers),
+        "[1.5, 0.0, 0.0, NaN, 1.0, 1.0]"
+    );
+    assert_eq!(
+        shown(&table(&data.test).numbers),
+        "[3.5, NaN, 3.0, NaN, 1.0, 4.0]"
+    );
     assert_eq!(data.digest, Digest::of(GOOD.as_bytes()));
 }
 
@@ -242,19 +250,18 @@ fn splits_count_rows_before_any_is_dropped() {
         inputs: FeatureSpec {
             features: vec![numeric("x")],
             clip: 5.0,
-        },
+        }
+        .into(),
         label: Label::Class {
             column: "y".to_owned(),
             classes: vec!["0".to_owned(), "1".to_owned()],
         },
-        time_column: None,
         split,
-        window: None,
     };
     let check = |split: Split, train: &[f32], test: &[f32]| {
         let data = read(text.as_bytes(), &with(split.clone())).unwrap();
-        assert_eq!(data.train.raw, train, "{split:?}");
-        assert_eq!(data.test.raw, test, "{split:?}");
+        assert_eq!(table(&data.train).numbers, train, "{split:?}");
+        assert_eq!(table(&data.test).numbers, test, "{split:?}");
     };
     let rows = |train, test| Split::Rows { train, test };
     check(
@@ -289,12 +296,12 @@ fn splits_count_rows_before_any_is_dropped() {
 #[test]
 fn a_cyclic_feature_without_a_time_column_is_a_column() {
     let mut spec = spec();
-    spec.time_column = None;
+    inputs(&mut spec).time_column = None;
     check_error(GOOD.as_bytes(), &spec, &["\"hour\"", "a feature"]);
     let text = "dust,temp,wind,hour\n9,1,N,5\n11,2,S,6\n12,3,N,7\n8,4,S,9\n";
     let data = read(text.as_bytes(), &spec).unwrap();
-    assert_eq!(data.train.raw[2], 5.0);
-    assert_eq!(data.test.raw[2], 9.0);
+    assert_eq!(table(&data.train).numbers[2], 5.0);
+    assert_eq!(table(&data.test).numbers[2], 9.0);
 }
 
 #[test]
@@ -311,22 +318,40 @@ fn regression_takes_numbers() {
 fn windowed(split: Split, length: u32, stride: u32, label: WindowLabel) -> DataSpec {
     let column = "y".to_owned();
     DataSpec {
-        inputs: FeatureSpec {
-            features: vec![numeric("x"), numeric("z")],
-            clip: 5.0,
-        },
+        inputs: Inputs::Table(TableInputs {
+            features: FeatureSpec {
+                features: vec![numeric("x"), numeric("z")],
+                clip: 5.0,
+            },
+            time_column: None,
+            window: Some(Window {
+                length,
+                stride,
+                layout: WindowLayout::TimeFirst,
+                label,
+            }),
+        }),
         label: match label {
             WindowLabel::Last => Label::Value { column },
             WindowLabel::Majority => Label::Above { column, limit: 0.0 },
         },
-        time_column: None,
         split,
-        window: Some(Window {
-            length,
-            stride,
-            layout: WindowLayout::TimeFirst,
-            label,
-        }),
+    }
+}
+
+/// The rows of a table.
+pub(super) fn table(rows: &Rows) -> &Table {
+    match &rows.raw {
+        Raw::Table(table) => table,
+        Raw::Tensors(_) => panic!("no table"),
+    }
+}
+
+/// The table of a spec that has one.
+fn inputs(spec: &mut DataSpec) -> &mut TableInputs {
+    match &mut spec.inputs {
+        Inputs::Table(table) => table,
+        Inputs::Tensors(_) => panic!("no table"),
     }
 }
 
@@ -353,7 +378,7 @@ fn windows_stay_within_a_part_and_keep_rows_without_a_label() {
             .into_iter()
             .zip(starts.into_iter().zip(answers))
         {
-            assert_eq!(part.starts.as_deref(), Some(starts), "{spec:?}");
+            assert_eq!(table(part).starts.as_deref(), Some(starts), "{spec:?}");
             assert_eq!(part.answers, Answers::Values(answers.to_vec()), "{spec:?}");
             assert_eq!(part.len(), starts.len());
         }
@@ -372,9 +397,17 @@ fn windows_stay_within_a_part_and_keep_rows_without_a_label() {
         [&[7.0, -1.0, -2.0], &[4.0]],
     );
     assert_eq!((data.unlabelled, data.rows_in_file), (2, 10));
-    let x: Vec<f32> = data.train.raw.iter().step_by(2).copied().collect();
+    let x: Vec<f32> = table(&data.train)
+        .numbers
+        .iter()
+        .step_by(2)
+        .copied()
+        .collect();
     assert_eq!(x, [0.0, 1.0, 2.0, 4.0, 5.0, 6.0]);
-    assert!(data.train.raw[1].is_nan(), "a missing value stays one");
+    assert!(
+        table(&data.train).numbers[1].is_nan(),
+        "a missing value stays one"
+    );
     check(
         column,
         (1, 2),
@@ -440,7 +473,7 @@ fn windows_that_cannot_be_cut_are_explained() {
     check(column("train", "test"), 0, &["length is 0"]);
     check(column("train", "test"), 5000, &["1 to 4096"]);
     let mut number = windowed(column("train", "test"), 2, 1, WindowLabel::Last);
-    number.window.as_mut().unwrap().label = WindowLabel::Majority;
+    inputs(&mut number).window.as_mut().unwrap().label = WindowLabel::Majority;
     check_error(WINDOWED.as_bytes(), &number, &["majority", "\"y\""]);
 }
 
@@ -454,8 +487,8 @@ fn windows_of_pooled_files_do_not_run_from_one_into_the_next() {
     let mut rows = read(WINDOWED.as_bytes(), &spec).unwrap().train;
     let other = rows.clone();
     rows.append(&other);
-    assert_eq!(other.starts, Some(vec![2, 4]));
-    assert_eq!(rows.starts, Some(vec![2, 4, 9, 11]));
+    assert_eq!(table(&other).starts, Some(vec![2, 4]));
+    assert_eq!(table(&rows).starts, Some(vec![2, 4, 9, 11]));
     assert_eq!(rows.answers.len(), 4);
-    assert_eq!(rows.raw.len(), 28);
+    assert_eq!(table(&rows).numbers.len(), 28);
 }

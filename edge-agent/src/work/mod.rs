@@ -10,4 +10,4 @@ mod workshop;
 pub use failure::Failure;
 pub(crate) use protect::add;
 pub use protect::{Protected, check_weight, protect};
-pub use workshop::{View, Workshop, counters, raw_input, statistics, targets, training_seed};
+pub use workshop::{View, Workshop, counters, raw_inputs, statistics, targets, training_seed};

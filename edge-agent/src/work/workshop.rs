@@ -1,16 +1,19 @@
 //! Sessions that last over rounds, and the steps of each phase.
 
+use std::ops::Range;
+
 use fl_model::{
-    DataSpec, DeviceId, Digest, EvaluationCounters, FeatureSpec, FeatureStatistics, FixedPoint,
-    JobId, Loss, Normalization, Reason, RoundNumber, TrainingSpec, Window, WindowLayout,
+    DataSpec, DeviceId, Digest, EvaluationCounters, FeatureStatistics, FixedPoint, Inputs, JobId,
+    Loss, Normalization, Reason, RoundNumber, TensorInput, TrainingSpec, Window, WindowLayout,
+    statistics_ranges,
 };
 use onnx_train::{
     Evaluation, Evaluator, Examples, Input, LocalTrainer, LocalTraining, Matrix, Targets, Windows,
-    encode, prepare,
+    encode, prepare, scale,
 };
 
 use super::Failure;
-use crate::data::{Answers, Rows};
+use crate::data::{Answers, Raw, Rows, Table, Tensor};
 
 /// Begins what the training seed is made of, so that no other hash of ours is the same.
 const SEED_DOMAIN: &[u8] = b"fl-edge-training-seed-1";
@@ -28,13 +31,20 @@ pub fn training_seed(job: &JobId, round: RoundNumber, device: &DeviceId, seed: u
     Digest::of(&bytes).0
 }
 
-/// The statistics of rows, over encoded columns; also where examples are windows, which may overlap.
+/// The statistics of rows, over encoded columns, also where examples are windows, which may overlap; or of
+/// tensors, over those channels that they scale.
 ///
 /// # Errors
 /// A [`Failure`]: a value too large to be summed exactly, or features that cannot be encoded.
-pub fn statistics(inputs: &FeatureSpec, rows: &Rows) -> Result<FeatureStatistics, Failure> {
-    let encoded = encode(inputs, &rows.raw)?;
-    let of = FeatureStatistics::of(encoded.data(), encoded.columns());
+pub fn statistics(inputs: &Inputs, rows: &Rows) -> Result<FeatureStatistics, Failure> {
+    let of = match (inputs, &rows.raw) {
+        (Inputs::Table(of), Raw::Table(table)) => {
+            let encoded = encode(&of.features, &table.numbers)?;
+            FeatureStatistics::of(encoded.data(), encoded.columns())
+        }
+        (Inputs::Tensors(of), Raw::Tensors(tensors)) => of_tensors(of, tensors, rows.len()),
+        _ => return Err(of_another_job()),
+    };
     of.ok_or_else(|| {
         Failure::new(
             Reason::DataUnusable,
@@ -43,29 +53,90 @@ pub fn statistics(inputs: &FeatureSpec, rows: &Rows) -> Result<FeatureStatistics
     })
 }
 
+fn of_tensors(
+    inputs: &[TensorInput],
+    tensors: &[Tensor],
+    examples: usize,
+) -> Option<FeatureStatistics> {
+    let mut all = FeatureStatistics {
+        rows: examples as u64,
+        ..FeatureStatistics::empty(0)
+    };
+    for (input, tensor) in inputs.iter().zip(tensors) {
+        if let (Some((axis, _)), Tensor::Numbers(numbers)) = (input.channels(), tensor) {
+            all.join(FeatureStatistics::of_tensors(numbers, &input.dims(), axis)?);
+        }
+    }
+    Some(all)
+}
+
+/// Rows that were not read for the plan they are used for.
+fn of_another_job() -> Failure {
+    let what = "the rows are of another job: this should not happen, please report it";
+    Failure::new(Reason::DataUnusable, what)
+}
+
 /// What a job's data look like to its model.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// The features, and how examples are made of rows.
+    /// The inputs, and how examples are made of rows.
     pub data: &'a DataSpec,
-    /// The features' scale.
+    /// The inputs' scale.
     pub normalization: &'a Normalization,
     /// What judges the answers.
     pub loss: Loss,
 }
 
 impl View<'_> {
-    fn examples(&self, rows: &Rows) -> Result<Examples, Failure> {
-        let features = prepare(&self.data.inputs, self.normalization, &rows.raw)?;
-        let input = input(self.data.window.as_ref(), rows, features)?;
+    /// What goes into a model whose inputs have these names.
+    fn examples(&self, rows: &Rows, names: &[String]) -> Result<Examples, Failure> {
+        let inputs = match (&self.data.inputs, &rows.raw) {
+            (Inputs::Table(of), Raw::Table(table)) => {
+                let features = prepare(&of.features, self.normalization, &table.numbers)?;
+                vec![input(of.window.as_ref(), table, features)?]
+            }
+            (Inputs::Tensors(of), Raw::Tensors(tensors)) => {
+                in_order(of, tensors, names, |own, columns, raw| {
+                    Ok(scale(own, columns, self.normalization, raw)?)
+                })?
+            }
+            _ => return Err(of_another_job()),
+        };
         let targets = targets(self.loss, &rows.answers)?;
-        Ok(Examples::of_inputs(vec![input], targets)?)
+        Ok(Examples::of_inputs(inputs, targets)?)
     }
 }
 
+/// Tensors in the order of a model's inputs, those of numbers as `numbers` makes them of their columns of
+/// the statistics and of what is raw.
+fn in_order(
+    inputs: &[TensorInput],
+    tensors: &[Tensor],
+    names: &[String],
+    numbers: impl Fn(&TensorInput, Range<usize>, &[f32]) -> Result<Matrix, Failure>,
+) -> Result<Vec<Input>, Failure> {
+    let mut all = Vec::new();
+    let columns = statistics_ranges(inputs);
+    for ((input, tensor), columns) in inputs.iter().zip(tensors).zip(columns) {
+        let elements = usize::try_from(input.elements()).unwrap_or(usize::MAX);
+        let made = match tensor {
+            Tensor::Numbers(all) => Input::Numbers(numbers(input, columns, all)?),
+            Tensor::Indices(all) => Input::Indices(Matrix::new(elements, all.clone())?),
+        };
+        all.push((&input.name, made));
+    }
+    let find = |name: &String| {
+        let found = all.iter().position(|(own, _)| *own == name);
+        let what = || format!("the job has no input {name:?}, which the model takes");
+        let at = found.ok_or_else(|| Failure::new(Reason::ModelUnusable, what()))?;
+        Ok(all.swap_remove(at).1)
+    };
+    names.iter().map(find).collect()
+}
+
 /// The examples over what was made of their rows: the rows themselves, or the job's windows of them.
-fn input(window: Option<&Window>, rows: &Rows, features: Matrix) -> Result<Input, Failure> {
-    let (Some(window), Some(starts)) = (window, &rows.starts) else {
+fn input(window: Option<&Window>, table: &Table, features: Matrix) -> Result<Input, Failure> {
+    let (Some(window), Some(starts)) = (window, &table.starts) else {
         return Ok(Input::Numbers(features));
     };
     let length = window.length as usize;
@@ -73,15 +144,26 @@ fn input(window: Option<&Window>, rows: &Rows, features: Matrix) -> Result<Input
     Ok(Input::Windows(windows))
 }
 
-/// Raw examples, as an exported model takes them: windows are time first.
+/// Raw examples, as an exported model whose inputs have these names takes them: windows are time first.
 ///
 /// # Errors
-/// A [`Failure`]: the rows were not read for this job.
-pub fn raw_input(data: &DataSpec, rows: &Rows) -> Result<Input, Failure> {
-    let raw = Matrix::new(rows.columns, rows.raw.clone())?;
-    let layout = WindowLayout::TimeFirst;
-    let window = data.window.map(|window| Window { layout, ..window });
-    input(window.as_ref(), rows, raw)
+/// A [`Failure`]: the rows were not read for this job, or the model is of another.
+pub fn raw_inputs(data: &DataSpec, rows: &Rows, names: &[String]) -> Result<Vec<Input>, Failure> {
+    match (&data.inputs, &rows.raw) {
+        (Inputs::Table(of), Raw::Table(table)) => {
+            let raw = Matrix::new(table.columns, table.numbers.clone())?;
+            let layout = WindowLayout::TimeFirst;
+            let window = of.window.map(|window| Window { layout, ..window });
+            Ok(vec![input(window.as_ref(), table, raw)?])
+        }
+        (Inputs::Tensors(of), Raw::Tensors(tensors)) => {
+            in_order(of, tensors, names, |own, _, raw| {
+                let elements = usize::try_from(own.elements()).unwrap_or(usize::MAX);
+                Ok(Matrix::new(elements, raw.to_vec())?)
+            })
+        }
+        _ => Err(of_another_job()),
+    }
 }
 
 /// Answers as the loss takes them.
@@ -130,7 +212,6 @@ impl Workshop {
         parameters: &[Vec<f32>],
         seed: [u8; 32],
     ) -> Result<LocalTraining, Failure> {
-        let examples = view.examples(rows)?;
         let digest = Digest::of(model);
         let kept = self.trainer.take();
         // A schedule gives each round another learning rate, which is no part of the session.
@@ -146,6 +227,7 @@ impl Workshop {
                 self.trainer.insert((digest, trainer))
             }
         };
+        let examples = view.examples(rows, &trainer.inputs())?;
         trainer.set_learning_rate(spec.learning_rate)?;
         Ok(trainer.run(parameters, &examples, seed)?)
     }
@@ -161,7 +243,6 @@ impl Workshop {
         rows: &Rows,
         parameters: &[Vec<f32>],
     ) -> Result<Evaluation, Failure> {
-        let examples = view.examples(rows)?;
         let digest = Digest::of(model);
         let kept = self.evaluator.take();
         let kept = kept.filter(|(of, with, _)| *of == digest && *with == view.loss);
@@ -172,6 +253,7 @@ impl Workshop {
                 self.evaluator.insert((digest, view.loss, evaluator))
             }
         };
+        let examples = view.examples(rows, &evaluator.inputs())?;
         Ok(evaluator.run(parameters, &examples)?)
     }
 }

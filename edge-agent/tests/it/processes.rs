@@ -131,13 +131,12 @@ pub(crate) fn plan(key: &SigningKey) -> Vec<u8> {
                     column: "x".to_owned(),
                 }],
                 clip: 5.0,
-            },
+            }
+            .into(),
             label: Label::Value {
                 column: "y".to_owned(),
             },
-            time_column: None,
             split: Split::Tail { test_fraction: 0.5 },
-            window: None,
         },
         work: Work::Statistics,
         quorum: 1,

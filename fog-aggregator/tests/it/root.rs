@@ -273,14 +273,13 @@ fn data() -> DataSpec {
         inputs: FeatureSpec {
             features: vec![Feature::Numeric { column: "x".into() }],
             clip: 5.0,
-        },
+        }
+        .into(),
         label: Label::Above {
             column: "y".into(),
             limit: 0.0,
         },
-        time_column: None,
         split: Split::Tail { test_fraction: 0.5 },
-        window: None,
     }
 }
 

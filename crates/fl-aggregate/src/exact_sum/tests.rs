@@ -39,11 +39,10 @@ fn plan(width: GridWidth) -> RoundPlan {
             inputs: FeatureSpec {
                 features: vec![],
                 clip: 5.0,
-            },
+            }
+            .into(),
             label: Label::Value { column: "y".into() },
-            time_column: None,
             split: Split::Tail { test_fraction: 0.2 },
-            window: None,
         },
         work: Work::Train(Box::new(work)),
         quorum: 1,

@@ -71,11 +71,10 @@ pub(crate) fn spec() -> JobSpec {
             inputs: FeatureSpec {
                 features: vec![],
                 clip: 5.0,
-            },
+            }
+            .into(),
             label: Label::Value { column: "y".into() },
-            time_column: None,
             split: Split::Tail { test_fraction: 0.5 },
-            window: None,
         },
         grid: GridWidth::W16,
         clip_norm: 1.0,

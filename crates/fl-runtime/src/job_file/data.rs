@@ -1,7 +1,8 @@
 //! The part of a job file that says what the examples are.
 
 use fl_model::{
-    DataSpec, Feature, FeatureSpec, Label, Loss, Split, Window, WindowLabel, WindowLayout,
+    DataSpec, Feature, FeatureSpec, Inputs, Label, Loss, Split, TableInputs, Window, WindowLabel,
+    WindowLayout,
 };
 use serde::Deserialize;
 
@@ -202,10 +203,12 @@ impl Data {
         }
         let window = self.window.map(|entry| entry.window(&label)).transpose()?;
         Ok(DataSpec {
-            inputs,
+            inputs: Inputs::Table(TableInputs {
+                features: inputs,
+                time_column: self.time_column,
+                window,
+            }),
             label,
-            window,
-            time_column: self.time_column,
             split: self.split.rule().map_err(|what| format!("data.{what}"))?,
         })
     }

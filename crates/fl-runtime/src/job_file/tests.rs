@@ -116,7 +116,8 @@ fn windows_are_read_with_their_defaults() {
             layout,
             label,
         };
-        assert_eq!(spec.data.window, Some(expected), "{keys}");
+        let table = spec.data.inputs.table().unwrap();
+        assert_eq!(table.window, Some(expected), "{keys}");
     };
     use WindowLabel::{Last, Majority};
     use WindowLayout::{ChannelsFirst, TimeFirst};
@@ -125,7 +126,8 @@ fn windows_are_read_with_their_defaults() {
     check(", stride = 48, label = \"last\"", 48, TimeFirst, Last);
     let both = ", layout = \"channels_first\", label = \"majority\"";
     check(both, 24, ChannelsFirst, Majority);
-    assert_eq!(parse(GOOD, "job.toml").unwrap().data.window, None);
+    let rows = parse(GOOD, "job.toml").unwrap();
+    assert_eq!(rows.data.inputs.table().unwrap().window, None);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use fl_model::{
     AdaptiveRule, DataSpec, Decay, Epoch, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth,
-    JobId, JobSpec, Label, LocalOptimizer, Loss, Normalization, ObjectRef, Privacy, RoundKey,
-    RoundPlan, Schedule, ServerOptimizer, Split, TraceContext, TrainWork, TrainingSpec, Weighting,
-    Window, WindowLabel, WindowLayout, Work,
+    ImageFolder, ImageLayout, Inputs, JobId, JobSpec, Label, LocalOptimizer, Loss, Normalization,
+    ObjectRef, Privacy, RoundKey, RoundPlan, Schedule, ServerOptimizer, Split, TableInputs,
+    TensorElements, TensorInput, TensorScale, TensorSource, TraceContext, TrainWork, TrainingSpec,
+    Weighting, Window, WindowLabel, WindowLayout, Work,
 };
 
 use super::same_length;
@@ -60,12 +61,77 @@ mirror_struct! {
 }
 
 mirror_struct! {
-    DataSpec, "data", DataSpecMirror {
-        inputs: FeatureSpec,
-        label: Label,
+    TableInputs, "table", TableInputsMirror {
+        features: FeatureSpec,
         time_column: Option<String>,
-        split: Split,
         window: Option<Window>,
+    }
+}
+
+mirror_enum! {
+    ImageLayout, "layout of images", ImageLayoutMirror { ChannelsFirst, ChannelsLast }
+}
+
+mirror_struct! {
+    ImageFolder, "images", ImageFolderMirror {
+        folder: String,
+        height: u32,
+        width: u32,
+        channels: u32,
+        layout: ImageLayout,
+        resize: bool,
+    }
+}
+
+mirror_enum! {
+    TensorSource, "source of a tensor", TensorSourceMirror {
+        Array { array: String, dims: Vec<u64> },
+        Images(ImageFolder),
+    }
+}
+
+mirror_enum! {
+    TensorScale, "scale of a tensor", TensorScaleMirror {
+        Fixed { mean: f32, deviation: f32 },
+        Statistics { channels: Option<u32> },
+    }
+}
+
+mirror_enum! {
+    TensorElements, "elements of a tensor", TensorElementsMirror {
+        Numbers(TensorScale),
+        Indices,
+    }
+}
+
+mirror_struct! {
+    TensorInput, "tensor", TensorInputMirror {
+        name: String,
+        source: TensorSource,
+        elements: TensorElements,
+    }
+}
+
+mirror_enum! {
+    Inputs, "inputs", InputsMirror {
+        Table(TableInputs),
+        Tensors(Vec<TensorInput>),
+    }
+}
+
+mirror_struct! {
+    DataSpec, "data", DataSpecMirror {
+        inputs: Inputs,
+        label: Label,
+        split: Split,
+    } check check_data
+}
+
+/// Whoever counts columns for a plan may rely on their bounds.
+fn check_data(data: &DataSpec) -> Result<(), WireError> {
+    match data.inputs.problem() {
+        None => Ok(()),
+        Some(problem) => Err(WireError::value("inputs", problem)),
     }
 }
 

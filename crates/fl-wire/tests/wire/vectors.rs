@@ -95,6 +95,9 @@ fn stored_messages_are_read() {
         check::<Contribution>(&format!("contribution_{phase}"), Some(&contribution));
         check::<PartialSum>(&format!("partial_{phase}"), Some(&samples::partial(phase)));
     }
+    for (name, plan) in samples::plans_of_tensors() {
+        check::<RoundPlan>(name, Some(&plan));
+    }
     for (name, entry) in samples::log_entries() {
         check::<LogEntry>(&format!("log_{name}"), Some(&entry));
     }

@@ -221,7 +221,10 @@ fn a_model_that_cannot_be_used_is_declined() {
         "parameters",
     );
     let narrow = |task: &mut Task| {
-        task.plan.data.inputs.features.pop();
+        let fl_model::Inputs::Table(table) = &mut task.plan.data.inputs else {
+            panic!("the job is on a table");
+        };
+        table.features.features.pop();
         if let Work::Train(work) = &mut task.plan.work {
             work.normalization.mean.truncate(12);
             work.normalization.scale.truncate(12);

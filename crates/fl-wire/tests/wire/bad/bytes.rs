@@ -389,6 +389,14 @@ pub(super) fn values() -> Vec<Case> {
             open::<RoundPlan>,
         ),
         of(
+            "plan_of_channels_past_the_last",
+            "channels of a dimension that examples of [3, 28, 28] do not have",
+            "plan_of_arrays",
+            "a101a10000",
+            "a101a10007",
+            open::<RoundPlan>,
+        ),
+        of(
             "partial_contributors_unsorted",
             "the contributors are out of order",
             "partial_train",

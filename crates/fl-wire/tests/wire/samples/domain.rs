@@ -2,10 +2,11 @@
 
 use fl_model::{
     Absence, AdaptiveRule, Contribution, DataSpec, Decay, DeviceId, Digest, Epoch, EvaluateWork,
-    EvaluationCounters, Feature, FeatureSpec, FeatureStatistics, Grid, GridWidth, JobEnd,
-    JobFailure, JobSpec, Label, LocalOptimizer, LogEntry, Loss, Normalization, ObjectRef,
-    PartialSum, Payload, Phase, PhaseResult, Privacy, ProtectedUpdate, Reason, RegionAbsence,
-    RegionSummary, RoundOutcome, RoundPlan, Schedule, ServerOptimizer, Split, Sum, TrainMetrics,
+    EvaluationCounters, Feature, FeatureSpec, FeatureStatistics, Grid, GridWidth, ImageFolder,
+    ImageLayout, Inputs, JobEnd, JobFailure, JobSpec, Label, LocalOptimizer, LogEntry, Loss,
+    Normalization, ObjectRef, PartialSum, Payload, Phase, PhaseResult, Privacy, ProtectedUpdate,
+    Reason, RegionAbsence, RegionSummary, RoundOutcome, RoundPlan, Schedule, ServerOptimizer,
+    Split, Sum, TableInputs, TensorElements, TensorInput, TensorScale, TensorSource, TrainMetrics,
     TrainWork, TrainingSpec, UpdateSum, Weighting, Window, WindowLabel, WindowLayout, Work,
 };
 
@@ -30,25 +31,93 @@ pub(super) fn data() -> DataSpec {
         },
     ];
     DataSpec {
-        inputs: FeatureSpec {
-            features,
-            clip: 4.5,
-        },
+        inputs: Inputs::Table(TableInputs {
+            features: FeatureSpec {
+                features,
+                clip: 4.5,
+            },
+            time_column: Some("time".to_owned()),
+            window: Some(Window {
+                length: 24,
+                stride: 6,
+                layout: WindowLayout::ChannelsFirst,
+                label: WindowLabel::Majority,
+            }),
+        }),
         label: Label::Above {
             column: "PM2.5".to_owned(),
             limit: 75.0,
         },
-        time_column: Some("time".to_owned()),
         split: Split::Rows {
             train: (0, Some(26280)),
             test: (26280, None),
         },
-        window: Some(Window {
-            length: 24,
-            stride: 6,
-            layout: WindowLayout::ChannelsFirst,
-            label: WindowLabel::Majority,
-        }),
+    }
+}
+
+/// Inputs of every kind of array.
+fn tensors() -> Vec<TensorInput> {
+    let array = |name: &str, dims: &[u64], elements| TensorInput {
+        name: name.to_owned(),
+        source: TensorSource::Array {
+            array: format!("{name}s"),
+            dims: dims.to_vec(),
+        },
+        elements,
+    };
+    let scale = TensorElements::Numbers;
+    let fixed = TensorScale::Fixed {
+        mean: 127.5,
+        deviation: 64.0,
+    };
+    let channels = Some(0);
+    vec![
+        array(
+            "image",
+            &[3, 28, 28],
+            scale(TensorScale::Statistics { channels }),
+        ),
+        array(
+            "level",
+            &[],
+            scale(TensorScale::Statistics { channels: None }),
+        ),
+        array("mask", &[28, 28], scale(fixed)),
+        array("token", &[16], TensorElements::Indices),
+    ]
+}
+
+/// Data of inputs by name.
+fn data_of_tensors() -> DataSpec {
+    DataSpec {
+        inputs: Inputs::Tensors(tensors()),
+        ..data()
+    }
+}
+
+/// Data of a folder of images.
+fn data_of_images() -> DataSpec {
+    let images = ImageFolder {
+        folder: "images".to_owned(),
+        height: 28,
+        width: 24,
+        channels: 3,
+        layout: ImageLayout::ChannelsLast,
+        resize: true,
+    };
+    DataSpec {
+        inputs: Inputs::Tensors(vec![TensorInput {
+            name: "image".to_owned(),
+            source: TensorSource::Images(images),
+            elements: TensorElements::Numbers(TensorScale::PLAIN),
+        }]),
+        label: Label::Class {
+            column: "images".to_owned(),
+            classes: vec!["cat".to_owned(), "dog".to_owned()],
+        },
+        split: Split::Tail {
+            test_fraction: 0.25,
+        },
     }
 }
 
@@ -93,6 +162,18 @@ pub(super) fn train_work() -> TrainWork {
         privacy: Privacy::Off,
         seed: 42,
     }
+}
+
+/// Plans over other data than a table's.
+pub(crate) fn plans_of_tensors() -> [(&'static str, RoundPlan); 2] {
+    let of = |data| RoundPlan {
+        data,
+        ..plan(Phase::Statistics)
+    };
+    [
+        ("plan_of_arrays", of(data_of_tensors())),
+        ("plan_of_images", of(data_of_images())),
+    ]
 }
 
 pub(crate) fn plan(phase: Phase) -> RoundPlan {

@@ -2,7 +2,7 @@
 
 mod domain;
 
-pub(crate) use domain::{contribution, log_entries, partial, plan};
+pub(crate) use domain::{contribution, log_entries, partial, plan, plans_of_tensors};
 
 use fl_model::{
     Admission, ContributionKey, DeviceId, Digest, Epoch, JobId, MemberId, ObjectRef, Outcome,
@@ -137,6 +137,9 @@ pub(crate) fn messages() -> Vec<Sample> {
             &partial(phase),
             traced,
         ));
+    }
+    for (name, plan) in plans_of_tensors() {
+        all.push(sample(name, &root(), &plan, |h| h.traced(trace())));
     }
     let key = contribution_key(Phase::Train);
     let receipt = Receipt {

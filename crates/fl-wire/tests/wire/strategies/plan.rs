@@ -1,10 +1,11 @@
 //! Arbitrary plans and jobs.
 
 use fl_model::{
-    AdaptiveRule, DataSpec, Decay, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth, JobSpec,
-    Label, LocalOptimizer, Loss, Normalization, Phase, Privacy, RoundKey, RoundPlan, Schedule,
-    ServerOptimizer, Split, TrainWork, TrainingSpec, Weighting, Window, WindowLabel, WindowLayout,
-    Work,
+    AdaptiveRule, DataSpec, Decay, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth,
+    ImageFolder, ImageLayout, Inputs, JobSpec, Label, LocalOptimizer, Loss, Normalization, Phase,
+    Privacy, RoundKey, RoundPlan, Schedule, ServerOptimizer, Split, TableInputs, TensorElements,
+    TensorInput, TensorScale, TensorSource, TrainWork, TrainingSpec, Weighting, Window,
+    WindowLabel, WindowLayout, Work,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -54,24 +55,80 @@ pub(super) fn window() -> impl Strategy<Value = Window> {
     })
 }
 
-pub(super) fn data() -> impl Strategy<Value = DataSpec> {
-    (
-        vec(feature(), 0..5),
-        finite(),
-        label(),
-        option::of(TEXT),
-        split(),
-        option::of(window()),
+fn table() -> impl Strategy<Value = TableInputs> {
+    let features = (vec(feature(), 0..5), finite());
+    (features, option::of(TEXT), option::of(window())).prop_map(
+        |((features, clip), time_column, window)| TableInputs {
+            features: FeatureSpec { features, clip },
+            time_column,
+            window,
+        },
     )
-        .prop_map(
-            |(features, clip, label, time_column, split, window)| DataSpec {
-                inputs: FeatureSpec { features, clip },
-                label,
-                time_column,
-                split,
-                window,
-            },
-        )
+}
+
+/// Only what a device can follow is on the wire.
+fn scale(rank: u32) -> impl Strategy<Value = TensorScale> {
+    let fixed = (finite(), 1e-6f32..1e6);
+    let axis = (any::<bool>(), any::<u32>());
+    prop_oneof![
+        fixed.prop_map(|(mean, deviation)| TensorScale::Fixed { mean, deviation }),
+        axis.prop_map(move |(each, axis)| TensorScale::Statistics {
+            channels: (each && rank > 0).then(|| axis % rank.max(1)),
+        }),
+    ]
+}
+
+fn array(index: usize) -> impl Strategy<Value = TensorInput> {
+    let dims = vec(1u64..8, 0..=TensorInput::RANK_MAX);
+    let of_dims = dims.prop_flat_map(move |dims| {
+        let elements = prop_oneof![
+            scale(dims.len() as u32).prop_map(TensorElements::Numbers),
+            Just(TensorElements::Indices),
+        ];
+        (Just(dims), elements)
+    });
+    (TEXT, TEXT, of_dims).prop_map(move |(name, array, (dims, elements))| TensorInput {
+        name: format!("{index}{name}"),
+        source: TensorSource::Array { array, dims },
+        elements,
+    })
+}
+
+fn images() -> impl Strategy<Value = TensorInput> {
+    let sizes = (1u32..64, 1u32..64, select(vec![1u32, 3]));
+    let layout = select(vec![ImageLayout::ChannelsFirst, ImageLayout::ChannelsLast]);
+    (TEXT, sizes, layout, any::<bool>(), scale(3)).prop_map(
+        |(folder, (height, width, channels), layout, resize, scale)| TensorInput {
+            name: format!("0{folder}"),
+            source: TensorSource::Images(ImageFolder {
+                folder,
+                height,
+                width,
+                channels,
+                layout,
+                resize,
+            }),
+            elements: TensorElements::Numbers(scale),
+        },
+    )
+}
+
+fn inputs() -> impl Strategy<Value = Inputs> {
+    let arrays = (1..=TensorInput::COUNT_MAX)
+        .prop_flat_map(|count| (0..count).map(array).collect::<Vec<_>>());
+    prop_oneof![
+        table().prop_map(Inputs::Table),
+        arrays.prop_map(Inputs::Tensors),
+        images().prop_map(|images| Inputs::Tensors(vec![images])),
+    ]
+}
+
+pub(super) fn data() -> impl Strategy<Value = DataSpec> {
+    (inputs(), label(), split()).prop_map(|(inputs, label, split)| DataSpec {
+        inputs,
+        label,
+        split,
+    })
 }
 
 pub(super) fn loss() -> impl Strategy<Value = Loss> {
