@@ -116,7 +116,7 @@ mod tests {
     fn a_model_that_goes_to_infinity_is_no_error_to_try_again() {
         let spec = spec();
         let work = TrainWork {
-            training: spec.training,
+            training: spec.training.clone(),
             normalization: fl_model::Normalization {
                 mean: Vec::new(),
                 scale: Vec::new(),

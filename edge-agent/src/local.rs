@@ -194,7 +194,7 @@ fn train(
     };
     let spec = TrainingSpec {
         local_epochs: epochs,
-        ..job.training
+        ..job.training.clone()
     };
     let device: &DeviceId = &sites[0].home.device;
     let start = starting_parameters(model, job.randomize, seed)?;

@@ -182,6 +182,14 @@ pub struct DataSpec {
     pub split: Split,
 }
 
+impl DataSpec {
+    /// Whether rows count differently.
+    pub fn is_weighted(&self) -> bool {
+        let table = self.inputs.table();
+        table.is_some_and(|table| table.weight.is_some())
+    }
+}
+
 /// Scale of the encoded features, or of the tensors' channels, from the statistics round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalization {

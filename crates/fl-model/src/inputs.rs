@@ -22,6 +22,9 @@ pub struct TableInputs {
     pub time_column: Option<String>,
     /// Examples of several rows each; without it an example is one row.
     pub window: Option<Window>,
+    /// Name of the column that says how much a row counts in the loss of its batch, from 0 up; a window counts
+    /// what its last row does. Without it all count the same.
+    pub weight: Option<String>,
 }
 
 impl TableInputs {
@@ -42,6 +45,7 @@ impl From<FeatureSpec> for Inputs {
             features,
             time_column: None,
             window: None,
+            weight: None,
         })
     }
 }

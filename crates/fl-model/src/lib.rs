@@ -43,5 +43,5 @@ pub use tensor::{
     ImageFolder, ImageLayout, TensorElements, TensorInput, TensorScale, TensorSource,
     statistics_ranges,
 };
-pub use training::{Decay, LocalOptimizer, Loss, Schedule, TrainingSpec};
+pub use training::{Decay, EXAMPLE_WEIGHT_MAX, LocalOptimizer, Loss, Schedule, TrainingSpec};
 pub use window::{Window, WindowLabel, WindowLayout};

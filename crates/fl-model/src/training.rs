@@ -124,8 +124,11 @@ impl Schedule {
     }
 }
 
+/// Largest weight of a class or an example: products and sums of them stay far within 32-bit floats.
+pub const EXAMPLE_WEIGHT_MAX: f32 = 1e9;
+
 /// Hyper-parameters of local training, the same on every device of a round.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TrainingSpec {
     /// What is minimised.
     pub loss: Loss,
@@ -145,6 +148,10 @@ pub struct TrainingSpec {
     pub local_epochs: u32,
     /// Examples a step; the last batch of an epoch may be smaller.
     pub batch_size: u32,
+    /// What an example counts by its class, in the order of the label's classes; empty where all count the
+    /// same. The loss of a batch is `Σ wᵢ·lᵢ / Σ wᵢ`, as in PyTorch, with the weights of classes and of
+    /// examples multiplied.
+    pub class_weights: Vec<f32>,
 }
 
 impl TrainingSpec {
@@ -159,7 +166,33 @@ impl TrainingSpec {
             proximal: 0.0,
             local_epochs: 1,
             batch_size: 32,
+            class_weights: Vec::new(),
         }
+    }
+
+    /// Why no batch of a label with so many classes can be weighted as asked, or none.
+    pub fn class_weights_problem(&self, classes: Option<usize>) -> Option<String> {
+        let weights = &self.class_weights;
+        if weights.is_empty() {
+            return None;
+        }
+        let Some(classes) = classes else {
+            return Some("the loss predicts a number and has no classes".to_owned());
+        };
+        if weights.len() != classes {
+            let given = weights.len();
+            return Some(format!(
+                "{given} are given for {classes} classes: give one for each"
+            ));
+        }
+        let allowed = 0.0..=EXAMPLE_WEIGHT_MAX;
+        if let Some(unfit) = weights.iter().find(|weight| !allowed.contains(*weight)) {
+            return Some(format!(
+                "{unfit} is none: a weight is from 0 to {EXAMPLE_WEIGHT_MAX:e}"
+            ));
+        }
+        let all_zero = weights.iter().all(|weight| *weight == 0.0);
+        all_zero.then(|| "all are 0, so that nothing could be learnt".to_owned())
     }
 }
 
@@ -214,6 +247,30 @@ mod tests {
         assert_eq!(schedule.rate(0.1, 1, 10_000), 0.05);
         assert_eq!(schedule.rate(0.1, 9_999, 10_000), f32::MIN_POSITIVE);
         assert_eq!(schedule.rate(0.1, u32::MAX, u32::MAX), f32::MIN_POSITIVE);
+    }
+
+    #[test]
+    fn class_weights_are_one_for_each_class() {
+        let check = |weights: &[f32], classes: Option<usize>, expected: Option<&str>| {
+            let spec = TrainingSpec {
+                class_weights: weights.to_vec(),
+                ..TrainingSpec::plain(Loss::SoftmaxCrossEntropy, 0.1)
+            };
+            let problem = spec.class_weights_problem(classes);
+            match (&problem, expected) {
+                (None, None) => {}
+                (Some(said), Some(part)) => assert!(said.contains(part), "{said}"),
+                _ => panic!("{weights:?} {classes:?}: {problem:?}"),
+            }
+        };
+        check(&[], None, None);
+        check(&[0.0, 1.0, EXAMPLE_WEIGHT_MAX], Some(3), None);
+        check(&[1.0, 2.0], None, Some("no classes"));
+        check(&[1.0, 2.0], Some(3), Some("2 are given for 3"));
+        check(&[1.0, -1.0], Some(2), Some("-1 is none"));
+        check(&[f32::NAN, 1.0], Some(2), Some("NaN is none"));
+        check(&[1.0, 2e9], Some(2), Some("to 1e9"));
+        check(&[0.0, 0.0], Some(2), Some("all are 0"));
     }
 
     #[test]

@@ -219,6 +219,9 @@ impl JobFile {
         })?;
         let training = self.training.spec()?;
         let data = self.data.spec(training.loss)?;
+        if let Some(problem) = training.class_weights_problem(data.label.classes()) {
+            return Err(format!("training.class_weights: {problem}"));
+        }
         if self.sum.weight_max == 0 {
             return Err("sum.weight_max is 0: it must be 1 or more".to_owned());
         }

@@ -40,10 +40,26 @@ impl<'a> Differentiated<'a> {
     /// # Errors
     /// The output does not fit the loss, or a parameter cannot be differentiated.
     pub fn new(model: &'a ForwardModel, loss: Loss) -> Result<Self, ModelError> {
+        Self::of(model, loss, false)
+    }
+
+    /// The same where each example has a weight `wᵢ` that comes in with it: the loss of a batch, of which
+    /// the gradients are, is `Σ wᵢ·lᵢ / Σ wᵢ`, and nothing where all weights are 0.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn weighted(model: &'a ForwardModel, loss: Loss) -> Result<Self, ModelError> {
+        Self::of(model, loss, true)
+    }
+
+    fn of(model: &'a ForwardModel, loss: Loss, weighted: bool) -> Result<Self, ModelError> {
         let graph = &model.graph;
         let logits = losses::logits(graph, loss);
         let mut builder = write_forward(model, logits, Purpose::Train)?;
-        let loss = losses::write(loss, &graph.values[logits], &mut builder)?;
+        let mut loss = losses::write(loss, &graph.values[logits], &mut builder)?;
+        if weighted {
+            losses::weigh(&mut loss, &graph.values[logits], &mut builder);
+        }
         let moves = backward(model, logits, &loss.gradient, &mut builder)?;
         Ok(Self {
             model,
@@ -222,17 +238,21 @@ fn backward(
         .collect()
 }
 
-/// The graph inputs common to training and evaluation: examples, targets, parameters, random numbers.
+/// The graph inputs common to training and evaluation: examples, targets and what they count, parameters,
+/// random numbers.
 pub(crate) fn graph_inputs(
     model: &ForwardModel,
-    target: &(String, ValueType),
+    loss: &LossNodes,
     noise: &[Noise],
 ) -> Vec<(String, ValueType)> {
     let own = model.graph.inputs.iter().map(|id| &model.graph.values[*id]);
     let mut inputs: Vec<(String, ValueType)> = own
         .map(|input| (input.name.clone(), input.value_type.clone()))
         .collect();
-    inputs.push(target.clone());
+    inputs.push(loss.target.clone());
+    let each = ValueType::f32(vec![Dim::Batch(1)]);
+    let weight = loss.weight.iter();
+    inputs.extend(weight.map(|name| (name.clone(), each.clone())));
     for parameter in &model.parameters {
         let shape = parameter
             .shape

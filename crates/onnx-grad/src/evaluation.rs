@@ -38,7 +38,7 @@ impl EvalGraph {
         let mut builder = write_forward(model, logits, Purpose::Evaluate)?;
         let logits = &model.graph.values[logits];
         let nodes = losses::write(loss, logits, &mut builder)?;
-        let inputs = graph_inputs(model, &nodes.target, &[]);
+        let inputs = graph_inputs(model, &nodes, &[]);
         let outputs = [
             (logits.name.clone(), logits.value_type.clone()),
             (

@@ -29,7 +29,9 @@ pub struct GradientGraph {
     pub inputs: Vec<String>,
     /// Graph input for the targets, as in a [`crate::TrainingGraph`].
     pub target: String,
-    /// Graph output: sum of the losses of the batch's examples, float32 `[]`.
+    /// Graph input for what each example counts, float32 `[N]`, where they do not count the same.
+    pub weight: Option<String>,
+    /// Graph output: sum of the losses of the batch's examples, each counted once, float32 `[]`.
     pub loss_sum: String,
     /// The parameters, in the order of [`crate::ForwardModel::parameters`].
     pub parameters: Vec<GradientSlot>,
@@ -48,7 +50,7 @@ impl GradientGraph {
         } = differentiated;
         let loss_sum = builder.reduce_sum(&loss.per_example, &[0], false);
         let noise = std::mem::take(&mut builder.noise);
-        let inputs = graph_inputs(model, &loss.target, &noise);
+        let inputs = graph_inputs(model, &loss, &noise);
         let mut outputs = vec![(loss_sum.clone(), ValueType::f32(Vec::new()))];
         let mut parameters = Vec::with_capacity(moves.len());
         for (parameter, moves) in model.parameters.iter().zip(moves) {
@@ -72,6 +74,7 @@ impl GradientGraph {
             bytes: builder.finish("gradients", model.graph.opset, &inputs, &outputs),
             inputs: model.inputs().into_iter().map(|input| input.name).collect(),
             target: loss.target.0,
+            weight: loss.weight,
             loss_sum,
             parameters,
             noise: noise.into_iter().map(NoiseSlot::from).collect(),

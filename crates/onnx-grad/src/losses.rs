@@ -15,9 +15,11 @@ use crate::shape::{Dim, Shape, ValueType, as_reshape, elements_per_example};
 pub(crate) struct LossNodes {
     /// Graph input for the targets.
     pub(crate) target: (String, ValueType),
+    /// Graph input for what each example counts, `[N]`, where they do not count the same.
+    pub(crate) weight: Option<String>,
     /// Loss of each example, `[N]`.
     pub(crate) per_example: String,
-    /// Gradient at the logits of the mean over the batch.
+    /// Gradient at the logits of the mean over the batch, the weighted one where there are weights.
     pub(crate) gradient: String,
 }
 
@@ -58,6 +60,25 @@ pub(crate) fn write(
         loss: name(loss),
         reason,
     })
+}
+
+/// Gives each example its weight in the mean, `Σ wᵢ·lᵢ / Σ wᵢ`: its gradient is that of the plain mean of N
+/// examples times `N·wᵢ / Σ wᵢ`, and 0 where a whole batch weighs 0. The losses themselves stay as they are.
+pub(crate) fn weigh(nodes: &mut LossNodes, logits: &Value, graph: &mut GraphBuilder) {
+    let weight = graph.fresh("weight");
+    let total = graph.reduce_sum(&weight, &[0], false);
+    let least = graph.scalar(f32::MIN_POSITIVE);
+    let total = graph.node("Max", &[&total, &least], &[]);
+    let share = graph.node("Div", &[&weight, &total], &[]);
+    let count = graph.size(&weight);
+    let mut factor = graph.node("Mul", &[&share, &count], &[]);
+    if logits.shape().len() > 1 {
+        let mut shape = vec![1; logits.shape().len()];
+        shape[0] = -1;
+        factor = graph.reshape(&factor, &shape);
+    }
+    nodes.gradient = graph.node("Mul", &[&nodes.gradient, &factor], &[]);
+    nodes.weight = Some(weight);
 }
 
 /// What the loss is called in messages.

@@ -71,9 +71,11 @@ pub struct TrainingGraph {
     /// Graph input for the targets: int64 `[N]` for softmax cross-entropy, otherwise float32 in the
     /// shape of the model's output.
     pub target: String,
+    /// Graph input for what each example counts, float32 `[N]`, where they do not count the same.
+    pub weight: Option<String>,
     /// Graph input for the learning rate, float32 `[]`; what the spec says of it is only checked.
     pub learning_rate: String,
-    /// Graph output: sum of the losses of the batch's examples before the step, float32 `[]`.
+    /// Graph output: sum of the losses of the batch's examples, each counted once before the step, float32 `[]`.
     pub loss_sum: String,
     /// The parameters, in the order of [`crate::ForwardModel::parameters`].
     pub parameters: Vec<ParameterSlot>,
@@ -137,7 +139,7 @@ impl TrainingGraph {
             })
             .collect();
         let noise = std::mem::take(&mut builder.noise);
-        let mut inputs = graph_inputs(model, &loss.target, &noise);
+        let mut inputs = graph_inputs(model, &loss, &noise);
         inputs.push((learning_rate.clone(), ValueType::f32(Vec::new())));
         let mut outputs = vec![(loss_sum.clone(), ValueType::f32(Vec::new()))];
         for slot in &parameters {
@@ -156,6 +158,7 @@ impl TrainingGraph {
             bytes: builder.finish("training", model.graph.opset, &inputs, &outputs),
             inputs: model.inputs().into_iter().map(|input| input.name).collect(),
             target: loss.target.0,
+            weight: loss.weight,
             learning_rate,
             loss_sum,
             parameters,

@@ -20,20 +20,26 @@ COARSE_STEP, COARSE_TOLERANCE = 1e-2, 1.5e-3
 DRAWS_MAX = 50
 
 
-def mean_loss(loss, z, t):
-    """The losses, written for a whole batch; z are logits."""
+def mean_loss(loss, z, t, weights=None):
+    """The losses, written for a whole batch; z are logits. Weighted as PyTorch does it: by the sum of the weights."""
+    each = example_losses(loss, z, t)
+    each = each.reshape(len(each), -1).mean(axis=1)
+    return jnp.mean(each) if weights is None else jnp.sum(weights * each) / jnp.sum(weights)
+
+
+def example_losses(loss, z, t):
     if loss == "softmax_cross_entropy":
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), t[:, None], axis=1))
+        return -jnp.take_along_axis(jax.nn.log_softmax(z), t[:, None], axis=1)
     if loss == "binary_cross_entropy":
         p = jax.nn.sigmoid(z)
-        return -jnp.mean(t * jnp.log(p) + (1 - t) * jnp.log(1 - p))
+        return -(t * jnp.log(p) + (1 - t) * jnp.log(1 - p))
     d = z - t
     if loss == "mean_squared_error":
-        return jnp.mean(d**2)
+        return d**2
     if loss == "mean_absolute_error":
-        return jnp.mean(jnp.abs(d))
+        return jnp.abs(d)
     if loss == "huber":
-        return jnp.mean(optax.losses.huber_loss(z, t, delta=0.5))
+        return optax.losses.huber_loss(z, t, delta=0.5)
     raise ValueError(loss)
 
 
@@ -47,15 +53,17 @@ class Case:
     among the params. `random` cases draw numbers that JAX does not have: only their outputs are golden.
     Without `reference` the ONNX reference evaluator is not asked, as it lacks what the case is about.
     `kinks` are cases at points without a derivative, where the twin has the slope that is wanted.
+    `weights` says what each row counts, `class_weights` what each class does.
     """
 
     def __init__(self, name, params, nodes, function, width=3, dims=None, indices=(), opset=17,
                  loss="mean_squared_error", logits=None, constants=(), training=None, statistics=(), random=False,
-                 reference=True, kinks=False):
+                 reference=True, kinks=False, weights=None, class_weights=None):
         self.name, self.params, self.nodes, self.function = name, params, nodes, function
         self.dims, self.indices, self.opset, self.loss = dims or (width,), dict(indices), opset, loss
         self.constants, self.statistics, self.random = constants, dict(statistics), random
         self.reference, self.kinks = reference, kinks
+        self.weights, self.class_weights = weights, class_weights
         self.draw = 0
         # What the loss is computed from, where the model's output is already a probability.
         self.logits = logits or function
@@ -95,6 +103,14 @@ class Case:
         distance = rng.choice([0.2, 0.9], y.shape) + rng.uniform(-0.1, 0.1, y.shape)
         return (y + distance * rng.choice([-1, 1], y.shape)).astype(np.float32)
 
+    def example_weights(self, t):
+        """What each row counts; none where all count the same."""
+        if self.weights is None and self.class_weights is None:
+            return None
+        own = np.ones(ROWS) if self.weights is None else np.asarray(self.weights)
+        classes = np.asarray(t).reshape(-1).astype(int)
+        return own if self.class_weights is None else own * np.asarray(self.class_weights)[classes]
+
     def precise(self):
         """Inputs and parameters in float64, where they are floats."""
         wide = lambda v: jnp.asarray(v, jnp.float64) if np.asarray(v).dtype == np.float32 else jnp.asarray(v)
@@ -128,8 +144,12 @@ class Case:
         if self.random:
             return line
         learned = {k: v for k, v in params.items() if k not in self.statistics}
-        objective = lambda q: mean_loss(self.loss, self.training({**params, **q}, *inputs), t)
-        loss, gradients = jax.value_and_grad(objective)(learned)
+        weights = self.example_weights(t)
+        objective = lambda q: mean_loss(self.loss, self.training({**params, **q}, *inputs), t, weights)
+        gradients = jax.grad(objective)(learned)
+        # What is reported counts every row once.
+        loss = mean_loss(self.loss, self.training(params, *inputs), t)
+        line |= {k: v for k in ["weights", "class_weights"] if (v := getattr(self, k)) is not None}
         if self.kinks:
             line["kinks"] = True
         else:

@@ -17,6 +17,7 @@ const NOISE_STREAM: u64 = 1;
 pub(crate) struct Feed<'a> {
     inputs: &'a [String],
     target: &'a str,
+    weight: Option<&'a str>,
     noise: &'a [NoiseSlot],
     loss_sum: &'a str,
 }
@@ -26,6 +27,7 @@ impl<'a> From<&'a TrainingGraph> for Feed<'a> {
         Self {
             inputs: &graph.inputs,
             target: &graph.target,
+            weight: graph.weight.as_deref(),
             noise: &graph.noise,
             loss_sum: &graph.loss_sum,
         }
@@ -37,6 +39,7 @@ impl<'a> From<&'a GradientGraph> for Feed<'a> {
         Self {
             inputs: &graph.inputs,
             target: &graph.target,
+            weight: graph.weight.as_deref(),
             noise: &graph.noise,
             loss_sum: &graph.loss_sum,
         }
@@ -47,6 +50,7 @@ impl<'a> From<&'a GradientGraph> for Feed<'a> {
 pub(crate) struct Batch {
     inputs: Vec<Buffer>,
     target: Buffer,
+    weight: Option<Tensor<f32>>,
     noise: Vec<(Tensor<f32>, f32)>,
     loss_sum: Tensor<f32>,
     bindings: Vec<IoBinding>,
@@ -86,6 +90,8 @@ impl Batch {
             Loss::SoftmaxCrossEntropy => buffer(InputKind::I64, &[])?,
             _ => buffer(InputKind::F32, &model.output_dims())?,
         };
+        let weight = feed.weight.map(|_| tensor::<f32>(session, rows, &[]));
+        let weight = weight.transpose()?;
         let noise: Vec<(Tensor<f32>, f32)> = feed
             .noise
             .iter()
@@ -98,6 +104,9 @@ impl Batch {
                 bind_input(&mut binding, name, buffer)?;
             }
             bind_input(&mut binding, feed.target, &target)?;
+            if let (Some(name), Some(weight)) = (feed.weight, &weight) {
+                binding.bind_input(name, weight)?;
+            }
             for (slot, (tensor, _)) in feed.noise.iter().zip(&noise) {
                 binding.bind_input(&slot.input, tensor)?;
             }
@@ -109,6 +118,7 @@ impl Batch {
         Ok(Self {
             inputs,
             target,
+            weight,
             noise,
             loss_sum,
             bindings,
@@ -125,8 +135,16 @@ impl Batch {
         self.loss_sum.extract_tensor().1[0]
     }
 
-    /// Copies the chosen examples into the buffers.
-    pub(crate) fn fill(&mut self, examples: &Examples, chosen: &[u32]) {
+    /// Copies the chosen examples into the buffers, and what they count where the graph asks for it: 1 where
+    /// there are no weights.
+    pub(crate) fn fill(&mut self, examples: &Examples, weights: Option<&[f32]>, chosen: &[u32]) {
+        if let Some(tensor) = &mut self.weight {
+            let into = tensor.extract_tensor_mut().1;
+            match weights {
+                Some(all) => gather(into, all, chosen),
+                None => into.fill(1.0),
+            }
+        }
         for (buffer, input) in self.inputs.iter_mut().zip(examples.inputs()) {
             match (buffer, input) {
                 (Buffer::Numbers(tensor), Input::Numbers(all)) => {

@@ -3,6 +3,7 @@
 use onnx_grad::InputKind;
 
 use crate::error::TrainError;
+use crate::weights::check_weights;
 use crate::windows::Windows;
 
 /// Rows × columns, row-major.
@@ -110,11 +111,13 @@ impl Targets {
     }
 }
 
-/// Inputs with their targets: at least one row, and every number finite.
+/// Inputs with their targets, and what each counts where they do not count the same: at least one row, and
+/// every number finite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Examples {
     inputs: Vec<Input>,
     targets: Targets,
+    weights: Option<Vec<f32>>,
 }
 
 impl Examples {
@@ -161,7 +164,25 @@ impl Examples {
         {
             return fail(format!("target {at} is not a finite number"));
         }
-        Ok(Self { inputs, targets })
+        Ok(Self {
+            inputs,
+            targets,
+            weights: None,
+        })
+    }
+
+    /// The same, of which each row counts so much in training: the loss of a batch is `Σ wᵢ·lᵢ / Σ wᵢ`. The
+    /// losses that training and evaluation report count every row once.
+    ///
+    /// # Errors
+    /// There is not one weight for each row, one is not from 0 to [`fl_model::EXAMPLE_WEIGHT_MAX`], or all
+    /// are 0.
+    pub fn weighted(self, weights: Vec<f32>) -> Result<Self, TrainError> {
+        check_weights(&weights, self.rows())?;
+        Ok(Self {
+            weights: Some(weights),
+            ..self
+        })
     }
 
     /// Number of examples.
@@ -172,6 +193,11 @@ impl Examples {
     /// What goes into each input of the model.
     pub fn inputs(&self) -> &[Input] {
         &self.inputs
+    }
+
+    /// How much each row counts in training, where they do not count the same.
+    pub fn weights(&self) -> Option<&[f32]> {
+        self.weights.as_deref()
     }
 
     /// What they should give.

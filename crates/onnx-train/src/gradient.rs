@@ -13,9 +13,10 @@ use crate::runtime::session;
 /// What a batch says of the parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients {
-    /// Mean loss of the examples.
+    /// Mean loss of the examples, each counted once.
     pub loss: f64,
-    /// In the order of the layout, each row-major: the gradient of the mean loss, or the next value of a
+    /// In the order of the layout, each row-major: the gradient of the mean loss, weighted where the
+    /// examples are, or the next value of a
     /// running statistic.
     pub by_parameter: Vec<Vec<f32>>,
 }
@@ -34,7 +35,12 @@ pub fn gradients(
     let model = parse(model)?;
     check_parameters(&model, parameters)?;
     check_examples(&model, loss, examples)?;
-    let graph = GradientGraph::new(Differentiated::new(&model, loss)?);
+    let weights = examples.weights();
+    let differentiated = match weights {
+        Some(_) => Differentiated::weighted(&model, loss)?,
+        None => Differentiated::new(&model, loss)?,
+    };
+    let graph = GradientGraph::new(differentiated);
     let mut session = session(&graph.bytes)?;
     let tensors = |filling: bool| -> Result<Vec<Tensor<f32>>, TrainError> {
         let slots = graph.parameters.iter().zip(parameters);
@@ -67,7 +73,7 @@ pub fn gradients(
         },
     )?;
     let all: Vec<u32> = (0..rows as u32).collect();
-    batch.fill(examples, &all);
+    batch.fill(examples, weights, &all);
     batch.draw(&mut noise(seed));
     session.run_binding(batch.binding(0))?;
     Ok(Gradients {

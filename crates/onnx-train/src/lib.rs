@@ -26,6 +26,7 @@ mod starting;
 #[cfg(feature = "test")]
 pub mod testing;
 mod trainer;
+mod weights;
 mod windows;
 
 pub use error::TrainError;

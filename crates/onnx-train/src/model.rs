@@ -3,12 +3,11 @@
 use fl_model::{
     DataSpec, Inputs, Loss, Normalization, TableInputs, TensorElements, TensorInput, TrainingSpec,
 };
-use onnx_grad::{
-    Cost, Differentiated, ForwardModel, InferenceModel, InputInfo, InputKind, Limits, TrainingGraph,
-};
+use onnx_grad::{Cost, ForwardModel, InferenceModel, InputInfo, InputKind, Limits};
 
 use crate::error::TrainError;
 use crate::examples::{Examples, Targets};
+use crate::weights::{check_class_weights, training_graph};
 
 /// Name and shape of a parameter; a model's list of them is its layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +59,9 @@ pub fn initial_parameters(model: &[u8]) -> Result<Vec<Vec<f32>>, TrainError> {
 /// What does not fit: operator, shape, loss, hyper-parameter, number of features or of outputs.
 pub fn check_model(model: &[u8], spec: &TrainingSpec, data: &DataSpec) -> Result<(), TrainError> {
     let model = parse(model)?;
-    TrainingGraph::new(Differentiated::new(&model, spec.loss)?, spec)?;
+    check_class_weights(&model, spec)?;
+    let weighted = data.is_weighted() || !spec.class_weights.is_empty();
+    training_graph(&model, spec, weighted)?;
     check_inputs(&model, data)?;
     let outputs = elements(&model.output_dims());
     let (wanted, per) = match (spec.loss, data.label.classes()) {

@@ -1,7 +1,7 @@
 //! Local training: the epochs of one round on one device.
 
 use fl_model::TrainingSpec;
-use onnx_grad::{Differentiated, ForwardModel, TrainingGraph, check_training};
+use onnx_grad::{ForwardModel, TrainingGraph, check_training};
 use ort::session::{IoBinding, Session};
 use ort::value::Tensor;
 use rand::SeedableRng;
@@ -13,6 +13,7 @@ use crate::examples::Examples;
 use crate::model::{check_examples, check_parameters, names, parse};
 use crate::runtime::session;
 use crate::shuffle::shuffle;
+use crate::weights::{check_class_weights, combined, training_graph};
 
 /// Trains a model on local examples. One trainer serves every round of a job.
 pub struct LocalTrainer {
@@ -42,11 +43,12 @@ impl LocalTrainer {
     /// The model cannot be trained as asked, or the runtime is not loaded.
     pub fn new(model: &[u8], spec: &TrainingSpec) -> Result<Self, TrainError> {
         let model = parse(model)?;
-        let graph = TrainingGraph::new(Differentiated::new(&model, spec.loss)?, spec)?;
+        check_class_weights(&model, spec)?;
+        let graph = training_graph(&model, spec, !spec.class_weights.is_empty())?;
         let session = session(&graph.bytes)?;
         Ok(Self {
             model,
-            spec: *spec,
+            spec: spec.clone(),
             graph,
             session,
         })
@@ -69,7 +71,7 @@ impl LocalTrainer {
     pub fn set_learning_rate(&mut self, learning_rate: f32) -> Result<(), TrainError> {
         let spec = TrainingSpec {
             learning_rate,
-            ..self.spec
+            ..self.spec.clone()
         };
         check_training(&spec)?;
         self.spec = spec;
@@ -78,6 +80,7 @@ impl LocalTrainer {
 
     /// Trains for the specified epochs from the given parameters. Examples are shuffled in every
     /// epoch by ChaCha8 from the seed; the optimiser begins afresh. Equal inputs give equal bits.
+    /// Where examples or classes have weights, each counts so much in its batch.
     ///
     /// # Errors
     /// Parameters or examples do not fit, or training diverges.
@@ -89,6 +92,8 @@ impl LocalTrainer {
     ) -> Result<LocalTraining, TrainError> {
         check_parameters(&self.model, parameters)?;
         check_examples(&self.model, self.spec.loss, examples)?;
+        let weights = combined(&self.spec, examples);
+        self.take_weights(weights.is_some())?;
         let rows = examples.rows();
         let batch_rows = (self.spec.batch_size.max(1) as usize).min(rows);
         let mut carried = Carried::new(
@@ -115,7 +120,7 @@ impl LocalTrainer {
                     Some(rest) if chosen.len() < batch_rows => rest,
                     _ => &mut whole,
                 };
-                batch.fill(examples, chosen);
+                batch.fill(examples, weights.as_deref(), chosen);
                 batch.draw(&mut noise);
                 let side = (steps % 2) as usize;
                 self.session.run_binding(batch.binding(side))?;
@@ -142,6 +147,15 @@ impl LocalTrainer {
             loss,
             steps,
         })
+    }
+
+    /// Sees to it that the graph takes weights, or does not.
+    fn take_weights(&mut self, weighted: bool) -> Result<(), TrainError> {
+        if self.graph.weight.is_some() != weighted {
+            self.graph = training_graph(&self.model, &self.spec, weighted)?;
+            self.session = session(&self.graph.bytes)?;
+        }
+        Ok(())
     }
 
     fn batch(&self, carried: &mut Carried, rows: usize) -> Result<Batch, TrainError> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, Split};
+use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, Split, TrainingSpec};
 use onnx_grad::{ForwardModel, InputKind, Limits, Role};
 use onnx_train::{
     Evaluator, Examples, Input, LocalTrainer, Matrix, Predictions, Targets, check_model, gradients,
@@ -44,6 +44,10 @@ struct Golden {
     /// Whether it stands at a point without a derivative, where differences say nothing.
     #[serde(default)]
     kinks: bool,
+    /// What each row counts.
+    weights: Option<Vec<f32>>,
+    #[serde(default)]
+    class_weights: Vec<f32>,
 }
 
 struct Case {
@@ -94,11 +98,34 @@ fn case(model: Vec<u8>, golden: Golden) -> Case {
         Loss::SoftmaxCrossEntropy => Targets::Classes(whole(&golden.targets)),
         _ => Targets::Values(golden.targets.clone()),
     };
+    let examples = Examples::of_inputs(inputs.collect(), targets).unwrap();
     Case {
-        examples: Examples::of_inputs(inputs.collect(), targets).unwrap(),
+        examples: match &golden.weights {
+            Some(weights) => examples.weighted(weights.clone()).unwrap(),
+            None => examples,
+        },
         model,
         loss,
         golden,
+    }
+}
+
+impl Case {
+    /// What each example counts; none where all count the same.
+    fn weights(&self) -> Option<Vec<f32>> {
+        let (own, by_class) = (self.golden.weights.as_ref(), &self.golden.class_weights);
+        if own.is_none() && by_class.is_empty() {
+            return None;
+        }
+        let targets = self.golden.targets.iter().enumerate();
+        let weight = |(row, target): (usize, &f32)| {
+            let of_class = by_class.get(*target as usize).unwrap_or(&1.0);
+            of_class * own.map_or(1.0, |own| own[row])
+        };
+        Some(match self.golden.targets.len() == self.golden.rows {
+            true => targets.map(weight).collect(),
+            false => own.cloned().unwrap_or_default(),
+        })
     }
 }
 
@@ -116,7 +143,11 @@ fn assert_close(got: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 /// The whole case is one batch, and a step of plain descent at rate 1 moves every weight by its gradient.
 fn check(case: &Case) {
     let parameters = initial_parameters(&case.model).unwrap();
-    let mut trainer = LocalTrainer::new(&case.model, &sgd(case.loss, 1.0)).unwrap();
+    let spec = TrainingSpec {
+        class_weights: case.golden.class_weights.clone(),
+        ..sgd(case.loss, 1.0)
+    };
+    let mut trainer = LocalTrainer::new(&case.model, &spec).unwrap();
     let mut step = |from: &[Vec<f32>]| trainer.run(from, &case.examples, [0; 32]).unwrap();
     let stepped = step(&parameters);
     assert_eq!(stepped.steps, 1);
@@ -165,7 +196,15 @@ fn check(case: &Case) {
         let mut loss_at = |element: usize, by: f32| {
             let mut moved = parameters.clone();
             moved[index][element] += by;
-            step(&moved).loss
+            match case.weights() {
+                None => step(&moved).loss,
+                Some(weights) => {
+                    let losses = evaluator.run(&moved, &case.examples).unwrap().losses;
+                    let pairs = losses.iter().zip(&weights);
+                    let sum: f64 = pairs.map(|(loss, weight)| f64::from(loss * weight)).sum();
+                    sum / weights.iter().copied().map(f64::from).sum::<f64>()
+                }
+            }
         };
         let mut quotient = |element: usize| {
             ((loss_at(element, STEP) - loss_at(element, -STEP)) / f64::from(2.0 * STEP)) as f32

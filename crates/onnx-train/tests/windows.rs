@@ -35,6 +35,7 @@ fn window(layout: WindowLayout) -> Window {
 /// The job's inputs with that window.
 fn table(window: Option<Window>) -> Inputs {
     Inputs::Table(TableInputs {
+        weight: None,
         features: features(),
         time_column: None,
         window,

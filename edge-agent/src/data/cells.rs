@@ -1,5 +1,7 @@
 //! What a cell says.
 
+use fl_model::EXAMPLE_WEIGHT_MAX;
+
 /// Texts that stand for a missing value, besides nothing at all.
 const MISSING: [&str; 2] = ["NA", "NaN"];
 
@@ -23,6 +25,15 @@ pub(super) fn number(text: &str) -> Result<Option<f64>, String> {
                 .to_owned(),
         ),
     }
+}
+
+/// How much a row counts; or what is wrong with it.
+pub(super) fn weight(text: &str) -> Result<f32, String> {
+    let weight = number(text).ok().flatten().map(|number| number as f32);
+    let allowed = 0.0..=EXAMPLE_WEIGHT_MAX;
+    weight.filter(|weight| allowed.contains(weight)).ok_or_else(|| {
+        format!("is no weight: write a number from 0 to {EXAMPLE_WEIGHT_MAX:e}, 0 where a row is not to count")
+    })
 }
 
 /// The position of the cell in a list, or none where it is missing; or what is wrong with it.

@@ -137,6 +137,7 @@ pub(super) enum Answer {
 pub(super) struct Columns {
     inputs: Vec<Input>,
     label: (usize, Label),
+    weight: Option<usize>,
 }
 
 impl Columns {
@@ -148,8 +149,11 @@ impl Columns {
         let input = |feature: &Feature| Self::input(header, table, feature);
         let inputs: Result<Vec<_>, _> = table.features.features.iter().map(input).collect();
         let column = header.find(label.column(), "is the job's label")?;
+        let weight = table.weight.as_ref();
+        let weight = weight.map(|column| header.find(column, "is the job's weight"));
         Ok(Self {
             inputs: inputs?,
+            weight: weight.transpose()?,
             label: (column, label.clone()),
         })
     }
@@ -212,6 +216,24 @@ impl Columns {
             into.push(value.unwrap_or(f32::NAN));
         }
         Ok(())
+    }
+
+    /// How much a row counts, where the job says that rows count differently.
+    pub(super) fn weight(
+        &self,
+        header: &Header,
+        record: &ByteRecord,
+        row: u64,
+    ) -> Result<Option<f32>, DataError> {
+        let cell = |column| Cell {
+            record,
+            row,
+            column,
+        };
+        let weight = self
+            .weight
+            .map(|column| header.read(&cell(column), cells::weight));
+        weight.transpose()
     }
 
     /// A row's answer, or none where it is missing.

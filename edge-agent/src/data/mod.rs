@@ -100,6 +100,8 @@ pub struct Table {
     pub columns: usize,
     /// Raw columns `[n, columns]`, row-major, in the job's order; NaN is a missing value.
     pub numbers: Vec<f32>,
+    /// How much each example counts in training, where the job says that they count differently.
+    pub weights: Option<Vec<f32>>,
     /// Where examples are windows, the first row of each; otherwise every row is one.
     pub starts: Option<Vec<usize>>,
 }
@@ -146,6 +148,9 @@ impl Table {
             starts.extend(more.iter().map(|start| before + start));
         }
         self.numbers.extend_from_slice(&other.numbers);
+        if let (Some(weights), Some(more)) = (&mut self.weights, &other.weights) {
+            weights.extend(more);
+        }
     }
 }
 
@@ -292,6 +297,7 @@ impl<'a> Collector<'a> {
             self.unlabelled += 1;
             return Ok(());
         }
+        let weight = self.columns.weight(header, record, row)?;
         let kept = self.train.raw.len() + self.test.raw.len();
         if kept + self.columns.width() > CELLS_MAX {
             return Err(DataError::TooLarge {
@@ -306,7 +312,7 @@ impl<'a> Collector<'a> {
         };
         self.columns
             .push_inputs(header, record, row, &mut rows.raw)?;
-        rows.push(row, answer);
+        rows.push(row, answer, weight);
         if part == Part::Later {
             self.later.push(row);
         }

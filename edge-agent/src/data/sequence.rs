@@ -11,6 +11,8 @@ pub(super) struct Sequence {
     /// Raw columns, row-major.
     pub(super) raw: Vec<f32>,
     answers: Vec<Option<Answer>>,
+    /// How much each row counts, where the job says that they count differently.
+    weights: Vec<f32>,
     /// The first row of each run: of rows that follow each other in the file.
     runs: Vec<usize>,
     /// The row of the file that would continue the last run.
@@ -24,18 +26,20 @@ impl Sequence {
     }
 
     /// Notes a row of the file, whose raw columns go to `raw`.
-    pub(super) fn push(&mut self, row: u64, answer: Option<Answer>) {
+    pub(super) fn push(&mut self, row: u64, answer: Option<Answer>, weight: Option<f32>) {
         if self.runs.is_empty() || row != self.next {
             self.runs.push(self.len());
         }
         self.next = row + 1;
         self.answers.push(answer);
+        self.weights.extend(weight);
     }
 
     /// Gives away the rows from one on, of a sequence of so many columns; a run that goes on there is two.
     pub(super) fn split_off(&mut self, at: usize, columns: usize) -> Self {
         let raw = self.raw.split_off(at * columns);
         let answers = self.answers.split_off(at);
+        let weights = self.weights.split_off(at.min(self.weights.len()));
         let later = self.runs.partition_point(|&run| run < at);
         let runs = self.runs.split_off(later).into_iter().map(|run| run - at);
         let mut runs: Vec<usize> = runs.collect();
@@ -45,6 +49,7 @@ impl Sequence {
         Self {
             raw,
             answers,
+            weights,
             runs,
             next: self.next,
         }
@@ -70,6 +75,7 @@ impl Sequence {
         let table = Table {
             columns,
             numbers: self.raw,
+            weights: (!self.weights.is_empty()).then_some(self.weights),
             starts: None,
         };
         Rows {
@@ -104,9 +110,12 @@ impl Sequence {
                 }
             }
         }
+        let last = |start: &usize| self.weights.get(start + length - 1).copied();
+        let weights: Option<Vec<f32>> = starts.iter().map(last).collect();
         let table = Table {
             columns,
             numbers: self.raw,
+            weights,
             starts: Some(starts),
         };
         let rows = Rows {
@@ -159,7 +168,7 @@ mod tests {
     fn sequence(rows: &[u64]) -> Sequence {
         let mut sequence = Sequence::default();
         for &row in rows {
-            sequence.push(row, Some(Answer::Value(row as f32)));
+            sequence.push(row, Some(Answer::Value(row as f32)), None);
             sequence.raw.push(row as f32);
         }
         sequence

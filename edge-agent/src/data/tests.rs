@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod weights;
+
 fn numeric(column: &str) -> Feature {
     Feature::Numeric {
         column: column.to_owned(),
@@ -26,6 +28,7 @@ fn spec() -> DataSpec {
     };
     DataSpec {
         inputs: Inputs::Table(TableInputs {
+            weight: None,
             features: FeatureSpec {
                 features: vec![numeric("temp"), wind, hour],
                 clip: 5.0,
@@ -319,6 +322,7 @@ fn windowed(split: Split, length: u32, stride: u32, label: WindowLabel) -> DataS
     let column = "y".to_owned();
     DataSpec {
         inputs: Inputs::Table(TableInputs {
+            weight: None,
             features: FeatureSpec {
                 features: vec![numeric("x"), numeric("z")],
                 clip: 5.0,

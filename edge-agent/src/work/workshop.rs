@@ -217,7 +217,7 @@ impl Workshop {
         // A schedule gives each round another learning rate, which is no part of the session.
         let at_its_rate = |of: &TrainingSpec| TrainingSpec {
             learning_rate: spec.learning_rate,
-            ..*of
+            ..of.clone()
         };
         let kept = kept.filter(|(of, own)| *of == digest && at_its_rate(own.spec()) == *spec);
         let (_, trainer) = match kept {
@@ -227,7 +227,12 @@ impl Workshop {
                 self.trainer.insert((digest, trainer))
             }
         };
-        let examples = view.examples(rows, &trainer.inputs())?;
+        let mut examples = view.examples(rows, &trainer.inputs())?;
+        if let Raw::Table(table) = &rows.raw
+            && let Some(weights) = &table.weights
+        {
+            examples = examples.weighted(weights.clone())?;
+        }
         trainer.set_learning_rate(spec.learning_rate)?;
         Ok(trainer.run(parameters, &examples, seed)?)
     }

@@ -231,7 +231,7 @@ impl RootRound {
         Work::Train(Box::new(TrainWork {
             training: TrainingSpec {
                 learning_rate: rate,
-                ..spec.training
+                ..spec.training.clone()
             },
             normalization,
             grid: self.grid.clone(),

@@ -96,7 +96,7 @@ pub(crate) fn normalization() -> Normalization {
 pub(crate) fn plan(round: &str, epoch: u64) -> Box<RoundPlan> {
     let spec = spec();
     let work = TrainWork {
-        training: spec.training,
+        training: spec.training.clone(),
         normalization: normalization(),
         grid: Grid::for_clip_norm(spec.grid, spec.clip_norm, TENSORS.len()),
         clip_norm: spec.clip_norm,

@@ -22,6 +22,7 @@ pub(super) struct Data {
     #[serde(default)]
     split: SplitEntry,
     window: Option<WindowEntry>,
+    weight: Option<String>,
 }
 
 fn default_clip() -> f32 {
@@ -201,12 +202,20 @@ impl Data {
                 "data.features holds the label {column:?}: the model would just copy it"
             ));
         }
+        if let Some(weight) = &self.weight
+            && (names.contains(&weight.as_str()) || label.column() == weight)
+        {
+            return Err(format!(
+                "data.weight is {weight:?}, which is a feature or the label: a weight only says how much a row counts"
+            ));
+        }
         let window = self.window.map(|entry| entry.window(&label)).transpose()?;
         Ok(DataSpec {
             inputs: Inputs::Table(TableInputs {
                 features: inputs,
                 time_column: self.time_column,
                 window,
+                weight: self.weight,
             }),
             label,
             split: self.split.rule().map_err(|what| format!("data.{what}"))?,

@@ -106,6 +106,20 @@ fn optimizers_and_schedules_are_read_with_their_settings() {
 }
 
 #[test]
+fn weights_of_classes_and_rows_are_read() {
+    let rate = "learning_rate = 0.05";
+    let text = GOOD.replacen(rate, &format!("{rate}\nclass_weights = [1, 2.5]"), 1);
+    let text = text.replacen("[data]", "[data]\nweight = \"trust\"", 1);
+    let spec = parse(&text, "job.toml").unwrap();
+    assert_eq!(spec.training.class_weights, [1.0, 2.5]);
+    let weight = |spec: &JobSpec| spec.data.inputs.table().unwrap().weight.clone();
+    assert_eq!(weight(&spec).as_deref(), Some("trust"));
+    let plain = parse(GOOD, "job.toml").unwrap();
+    assert_eq!(plain.training.class_weights, [0.0; 0]);
+    assert_eq!(weight(&plain), None);
+}
+
+#[test]
 fn windows_are_read_with_their_defaults() {
     let check = |keys: &str, stride: u32, layout: WindowLayout, label: WindowLabel| {
         let with = format!("[data]\nwindow = {{ length = 24{keys} }}");
@@ -163,6 +177,15 @@ fn what_is_wrong_is_named() {
     check("deadline_s = 20", "deadline_s = 5e6", "to 4294967");
     check("0.05", "-0.05", "training.learning_rate");
     check("above = 75", "classes = [\"x\"]", "two classes");
+    let two = with("class_weights = [1, 2, 3]");
+    check(rate, &two, "training.class_weights: 3 are given for 2");
+    let negative = with("class_weights = [1, -2]");
+    check(rate, &negative, "training.class_weights: -2 is none");
+    check(
+        "[data]",
+        "[data]\nweight = \"SO2\"",
+        "data.weight is \"SO2\"",
+    );
     check(", above = 75", "", "does not fit training.loss");
     check("\"SO2\"", "\"PM2.5\"", "label");
     check("\"SO2\"", "\"kind\"", "twice");

@@ -38,6 +38,8 @@ pub(super) struct Training {
     proximal: f32,
     local_epochs: u32,
     batch_size: u32,
+    #[serde(default)]
+    class_weights: Vec<f32>,
 }
 
 fn default_decay_every() -> u32 {
@@ -114,6 +116,7 @@ impl Training {
             proximal: at_least_zero("training.proximal", self.proximal)?,
             local_epochs: one_or_more("training.local_epochs", self.local_epochs)?,
             batch_size: one_or_more("training.batch_size", self.batch_size)?,
+            class_weights: self.class_weights.clone(),
         })
     }
 

@@ -65,6 +65,7 @@ mirror_struct! {
         features: FeatureSpec,
         time_column: Option<String>,
         window: Option<Window>,
+        weight: Option<String>,
     }
 }
 
@@ -220,6 +221,7 @@ mirror_struct! {
         proximal: f32,
         local_epochs: u32,
         batch_size: u32,
+        class_weights: Vec<f32>,
     }
 }
 

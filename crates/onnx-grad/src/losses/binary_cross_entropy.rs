@@ -31,6 +31,7 @@ pub(super) fn write(logits: &Value, graph: &mut GraphBuilder) -> Result<LossNode
     let residual = graph.node("Sub", &[&probability, &target.0], &[]);
     Ok(LossNodes {
         target,
+        weight: None,
         per_example: mean_per_example(&loss, shape, graph),
         gradient: over_elements(&residual, logits, graph),
     })

@@ -53,6 +53,7 @@ fn write(
     let (loss, gradient) = rule(&difference, graph);
     LossNodes {
         target,
+        weight: None,
         per_example: mean_per_example(&loss, logits.shape(), graph),
         gradient: over_elements(&gradient, logits, graph),
     }

@@ -33,6 +33,7 @@ pub(super) fn write(logits: &Value, graph: &mut GraphBuilder) -> Result<LossNode
     let count = graph.size(&target.0);
     Ok(LossNodes {
         target,
+        weight: None,
         per_example,
         gradient: graph.node("Div", &[&residual, &count], &[]),
     })

@@ -125,13 +125,13 @@ def build(add, p):
         lambda q, x: jnp.tanh(x @ q["w"]) @ q["w"].T + 1, constants=[("w_row", np.float32(1))])
 
     # Losses, on logits and behind the node that they contain
-    def classifier(name, loss, outputs, last=None, attrs=None, squash=None):
+    def classifier(name, loss, outputs, last=None, attrs=None, squash=None, **weights):
         params = {"w": p(3, outputs), "b": p(outputs)}
         logits = lambda q, x: x @ q["w"] + q["b"]
         nodes = [("Gemm", ["x", "w", "b"], "z" if last else "y", {})]
         nodes += [(last, ["z"], "y", attrs or {})] if last else []
         function = (lambda q, x: squash(logits(q, x))) if last else logits
-        add(name, params, nodes, function, loss=loss, logits=logits)
+        add(name, params, nodes, function, loss=loss, logits=logits, **weights)
     classifier("loss_softmax", "softmax_cross_entropy", 4)
     classifier("loss_softmax_after_softmax", "softmax_cross_entropy", 4, "Softmax", {"axis": 1}, jax.nn.softmax)
     classifier("loss_softmax_after_log_softmax", "softmax_cross_entropy", 4, "LogSoftmax", {}, jax.nn.log_softmax)
@@ -142,3 +142,14 @@ def build(add, p):
     classifier("loss_huber", "huber", 2)
     add("loss_binary_vector", {"w": p(3)}, [("MatMul", ["x", "w"], "y", {})], lambda q, x: x @ q["w"],
         loss="binary_cross_entropy")
+    rows = [1.5, 0, 0.25, 3, 1, 0.5]
+    classifier("loss_softmax_weighted", "softmax_cross_entropy", 4, weights=rows, class_weights=[0.5, 2, 0, 1.25])
+    classifier("loss_softmax_by_class", "softmax_cross_entropy", 4, "Softmax", {"axis": 1}, jax.nn.softmax,
+               class_weights=[3, 0.5, 1, 0.25])
+    classifier("loss_binary_weighted", "binary_cross_entropy", 1, weights=rows)
+    classifier("loss_binary_by_class", "binary_cross_entropy", 1, class_weights=[0.2, 4])
+    classifier("loss_squared_weighted", "mean_squared_error", 2, weights=rows)
+    classifier("loss_absolute_weighted", "mean_absolute_error", 2, weights=rows)
+    classifier("loss_huber_weighted", "huber", 2, weights=rows)
+    add("loss_binary_vector_weighted", {"w": p(3)}, [("MatMul", ["x", "w"], "y", {})], lambda q, x: x @ q["w"],
+        loss="binary_cross_entropy", weights=rows)

@@ -119,7 +119,7 @@ impl Device {
             panic!("not statistics");
         };
         TrainWork {
-            training: self.job.training,
+            training: self.job.training.clone(),
             normalization: normalization(&self.job, &statistics),
             grid: fl_model::Grid::for_clip_norm(self.job.grid, self.job.clip_norm, 4),
             clip_norm: self.job.clip_norm,

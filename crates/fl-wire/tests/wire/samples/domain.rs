@@ -32,6 +32,7 @@ pub(super) fn data() -> DataSpec {
     ];
     DataSpec {
         inputs: Inputs::Table(TableInputs {
+            weight: Some("quality".to_owned()),
             features: FeatureSpec {
                 features,
                 clip: 4.5,
@@ -134,6 +135,7 @@ pub(super) fn training() -> TrainingSpec {
         proximal: 0.0,
         local_epochs: 2,
         batch_size: 32,
+        class_weights: vec![1.0, 2.5],
     }
 }
 

@@ -57,11 +57,13 @@ pub(super) fn window() -> impl Strategy<Value = Window> {
 
 fn table() -> impl Strategy<Value = TableInputs> {
     let features = (vec(feature(), 0..5), finite());
-    (features, option::of(TEXT), option::of(window())).prop_map(
-        |((features, clip), time_column, window)| TableInputs {
+    let weight = option::of(TEXT);
+    (features, option::of(TEXT), option::of(window()), weight).prop_map(
+        |((features, clip), time_column, window, weight)| TableInputs {
             features: FeatureSpec { features, clip },
             time_column,
             window,
+            weight,
         },
     )
 }
@@ -171,21 +173,30 @@ pub(super) fn schedule() -> impl Strategy<Value = Schedule> {
 
 pub(super) fn training() -> impl Strategy<Value = TrainingSpec> {
     let rates = (finite(), finite(), finite(), finite());
-    (loss(), local_optimizer(), rates, any::<(u32, u32)>()).prop_map(
-        |(loss, optimizer, rates, (local_epochs, batch_size))| {
-            let (learning_rate, gradient_norm_max, weight_decay, proximal) = rates;
-            TrainingSpec {
-                loss,
-                optimizer,
-                learning_rate,
-                gradient_norm_max,
-                weight_decay,
-                proximal,
-                local_epochs,
-                batch_size,
-            }
-        },
+    let classes = vec(finite(), 0..4);
+    (
+        loss(),
+        local_optimizer(),
+        rates,
+        any::<(u32, u32)>(),
+        classes,
     )
+        .prop_map(
+            |(loss, optimizer, rates, (local_epochs, batch_size), class_weights)| {
+                let (learning_rate, gradient_norm_max, weight_decay, proximal) = rates;
+                TrainingSpec {
+                    loss,
+                    optimizer,
+                    learning_rate,
+                    gradient_norm_max,
+                    weight_decay,
+                    proximal,
+                    local_epochs,
+                    batch_size,
+                    class_weights,
+                }
+            },
+        )
 }
 
 pub(super) fn normalization() -> impl Strategy<Value = Normalization> {
