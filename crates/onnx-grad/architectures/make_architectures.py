@@ -157,14 +157,16 @@ def export(net):
     return model
 
 
-def spread(name, shape, statistics):
-    """Base and scale of a parameter's numbers: Glorot's limit for weights, near 1 for factors."""
+def spread(name, shape, statistics, lifted):
+    """Base and scale of a parameter's numbers: Glorot's limit for weights, near 1 for factors unless the
+    network is lifted."""
     if name in statistics:
         return (1.0, 0.1) if "var" in name else (0.0, 0.1)
     if len(shape) >= 2:
         field = math.prod(shape[2:])
         return 0.0, float(np.float32(math.sqrt(6 / ((shape[0] + shape[1]) * field))))
-    return (1.0, 0.1) if name.endswith("weight") else (0.0, 0.1)
+    factor, bias = (0.5, 1.25) if lifted else (1.0, 0.0)
+    return (factor, 0.1) if name.endswith("weight") else (bias, 0.1)
 
 
 def examples(net, outputs):
@@ -185,7 +187,7 @@ def golden(name, net):
     first = PARAMETERS + net.salt * SALTED
     for index, key in enumerate(bound.names):
         shape = [int(size) for size in next(i for i in bound.model.graph.initializer if i.name == key).dims]
-        base, scale = spread(key, shape, bound.statistics)
+        base, scale = spread(key, shape, bound.statistics, net.lifted)
         value = np.float32(base) + np.float32(scale) * uniform(first + index, math.prod(shape))
         bound.set(key, value.astype(np.float64).reshape(shape))
         parameters.append({"name": key, "base": base, "scale": scale})

@@ -6,6 +6,7 @@ use prost::Message;
 
 use crate::attributes::{int, ints};
 use crate::graph::Value;
+use crate::kernels::Kernels;
 use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
@@ -34,6 +35,8 @@ pub(crate) struct GraphBuilder {
     pub(crate) statistics: BTreeMap<String, String>,
     /// Random numbers that a step needs.
     pub(crate) noise: Vec<Noise>,
+    /// What the graph may use beside ONNX's own operators.
+    pub(crate) kernels: Kernels,
     saved: BTreeMap<(String, &'static str), String>,
     used: BTreeSet<String>,
     scalars: BTreeMap<u32, String>,
@@ -49,6 +52,7 @@ impl GraphBuilder {
             initializers: Vec::new(),
             statistics: BTreeMap::new(),
             noise: Vec::new(),
+            kernels: Kernels::default(),
             saved: BTreeMap::new(),
             used: taken.into_iter().collect(),
             scalars: BTreeMap::new(),
@@ -128,7 +132,31 @@ impl GraphBuilder {
         attributes: &[AttributeProto],
         outputs: Vec<String>,
     ) {
+        self.push("", operator, inputs, attributes, outputs);
+    }
+
+    /// Adds a node of an operator that is not ONNX's own.
+    pub(crate) fn foreign_node(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+        output: String,
+    ) {
+        self.push(domain, operator, inputs, attributes, vec![output]);
+    }
+
+    fn push(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+        outputs: Vec<String>,
+    ) {
         self.nodes.push(NodeProto {
+            domain: (!domain.is_empty()).then(|| domain.to_owned()),
             name: outputs.first().cloned(),
             op_type: Some(operator.to_owned()),
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
@@ -257,6 +285,14 @@ impl GraphBuilder {
         self.node("Slice", &[value, &starts, &ends, &axes], &[])
     }
 
+    /// The elements along an axis in reverse order.
+    pub(crate) fn reversed(&mut self, value: &str, axis: i64) -> String {
+        let last = self.integers(&[-1]);
+        let [before_first, axes] = [i64::MIN, axis].map(|number| self.integers(&[number]));
+        let inputs = [value, &last, &before_first, &axes, &last];
+        self.node("Slice", &inputs, &[])
+    }
+
     /// Zeros in the shape of a value of the model.
     pub(crate) fn zeros_like(&mut self, value: &Value) -> String {
         let sizes: Option<Vec<u64>> = value.shape().iter().map(|dim| dim.fixed()).collect();
@@ -297,6 +333,15 @@ impl GraphBuilder {
         outputs: &[(String, ValueType)],
     ) -> Vec<u8> {
         self.prune(outputs);
+        let domains: BTreeSet<&str> = self.nodes.iter().map(NodeProto::domain).collect();
+        let import = |domain: &str| OperatorSetIdProto {
+            domain: Some(domain.to_owned()),
+            version: Some(if domain.is_empty() { opset } else { 1 }),
+        };
+        let opset_import = domains
+            .union(&BTreeSet::from([""]))
+            .map(|domain| import(domain))
+            .collect();
         let graph = GraphProto {
             name: Some(name.to_owned()),
             node: self.nodes,
@@ -314,10 +359,7 @@ impl GraphBuilder {
         ModelProto {
             ir_version: Some(IR_VERSION),
             producer_name: Some("tributary".to_owned()),
-            opset_import: vec![OperatorSetIdProto {
-                domain: Some(String::new()),
-                version: Some(opset),
-            }],
+            opset_import,
             graph: Some(graph),
             ..ModelProto::default()
         }

@@ -88,6 +88,7 @@ pub(crate) fn write_forward(
 ) -> Result<GraphBuilder, ModelError> {
     let graph = &model.graph;
     let mut builder = GraphBuilder::new(model.names());
+    builder.kernels = model.kernels;
     let needed = needed_for(graph, until);
     for (index, node) in graph.nodes.iter().enumerate() {
         if !node.outputs.iter().flatten().any(|id| needed[*id]) {

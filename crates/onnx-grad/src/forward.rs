@@ -8,6 +8,7 @@ use prost::Message;
 
 use crate::error::ModelError;
 use crate::graph::{Graph, Node, Value, ValueId};
+use crate::kernels::Kernels;
 use crate::limits::Limits;
 use crate::ops;
 use crate::proto::{
@@ -70,6 +71,7 @@ pub struct ForwardModel {
     pub(crate) proto: ModelProto,
     pub(crate) graph: Graph,
     pub(crate) parameters: Vec<Parameter>,
+    pub(crate) kernels: Kernels,
 }
 
 impl std::fmt::Debug for ForwardModel {
@@ -131,6 +133,7 @@ impl ForwardModel {
             proto,
             graph,
             parameters,
+            kernels: Kernels::default(),
         })
     }
 

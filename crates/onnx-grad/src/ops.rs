@@ -102,6 +102,7 @@ mod shape;
 mod shared;
 mod shared_arg;
 mod shared_axes;
+mod shared_blocked;
 mod shared_blocks;
 mod shared_convolution;
 mod shared_elements;

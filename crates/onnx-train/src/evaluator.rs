@@ -10,7 +10,8 @@ use ort::value::{PrimitiveTensorElementType, Tensor, TensorRef};
 
 use crate::error::TrainError;
 use crate::examples::{Examples, Input, Targets};
-use crate::model::{check_examples, check_parameters, elements, names, parse};
+use crate::kernels::parse_for_runtime;
+use crate::model::{check_examples, check_parameters, elements, names};
 use crate::runtime::session;
 
 /// Numbers of a batch's input, at most; a single wide row is still run.
@@ -74,7 +75,7 @@ impl Evaluator {
     /// # Errors
     /// The model does not fit the loss, or the runtime is not loaded.
     pub fn new(model: &[u8], loss: Loss) -> Result<Self, TrainError> {
-        let model = parse(model)?;
+        let model = parse_for_runtime(model)?;
         let graph = EvalGraph::new(&model, loss)?;
         let session = session(&graph.bytes)?;
         Ok(Self {

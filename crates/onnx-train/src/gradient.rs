@@ -1,13 +1,14 @@
 //! Loss and gradients of one batch, for who takes steps of their own.
 
 use fl_model::Loss;
-use onnx_grad::{Differentiated, GradientGraph};
+use onnx_grad::{Differentiated, ForwardModel, GradientGraph};
 use ort::value::Tensor;
 
 use crate::batch::{Batch, filled, noise};
 use crate::error::TrainError;
 use crate::examples::Examples;
-use crate::model::{check_examples, check_parameters, parse};
+use crate::kernels::parse_for_runtime;
+use crate::model::{check_examples, check_parameters};
 use crate::runtime::session;
 
 /// What a batch says of the parameters.
@@ -32,13 +33,23 @@ pub fn gradients(
     examples: &Examples,
     seed: [u8; 32],
 ) -> Result<Gradients, TrainError> {
-    let model = parse(model)?;
-    check_parameters(&model, parameters)?;
-    check_examples(&model, loss, examples)?;
+    of_model(&parse_for_runtime(model)?, loss, parameters, examples, seed)
+}
+
+/// The same for a model that has been read.
+pub(crate) fn of_model(
+    model: &ForwardModel,
+    loss: Loss,
+    parameters: &[Vec<f32>],
+    examples: &Examples,
+    seed: [u8; 32],
+) -> Result<Gradients, TrainError> {
+    check_parameters(model, parameters)?;
+    check_examples(model, loss, examples)?;
     let weights = examples.weights();
     let differentiated = match weights {
-        Some(_) => Differentiated::weighted(&model, loss)?,
-        None => Differentiated::new(&model, loss)?,
+        Some(_) => Differentiated::weighted(model, loss)?,
+        None => Differentiated::new(model, loss)?,
     };
     let graph = GradientGraph::new(differentiated);
     let mut session = session(&graph.bytes)?;
@@ -58,7 +69,7 @@ pub fn gradients(
     let rows = examples.rows();
     let mut batch = Batch::new(
         &session,
-        &model,
+        model,
         (&graph).into(),
         loss,
         rows,

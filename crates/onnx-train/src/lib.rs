@@ -19,6 +19,7 @@ mod examples;
 mod exported;
 mod features;
 mod gradient;
+mod kernels;
 mod model;
 mod runtime;
 mod shuffle;
@@ -35,10 +36,11 @@ pub use examples::{Examples, Input, Matrix, Targets};
 pub use exported::{ExportedModel, Score};
 pub use features::{encode, prepare, scale};
 pub use gradient::{Gradients, gradients};
+pub use kernels::kernels;
 pub use model::{
     ParameterInfo, check_model, cost, export, export_plain, initial_parameters, parameter_layout,
 };
-pub use onnx_grad::{Cost, OperatorCost};
+pub use onnx_grad::{Cost, Kernels, OperatorCost};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
 pub use starting::starting_parameters;
 pub use trainer::{LocalTrainer, LocalTraining};

@@ -10,7 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::batch::{Batch, filled, noise};
 use crate::error::TrainError;
 use crate::examples::Examples;
-use crate::model::{check_examples, check_parameters, names, parse};
+use crate::kernels::parse_for_runtime;
+use crate::model::{check_examples, check_parameters, names};
 use crate::runtime::session;
 use crate::shuffle::shuffle;
 use crate::weights::{check_class_weights, combined, training_graph};
@@ -42,7 +43,7 @@ impl LocalTrainer {
     /// # Errors
     /// The model cannot be trained as asked, or the runtime is not loaded.
     pub fn new(model: &[u8], spec: &TrainingSpec) -> Result<Self, TrainError> {
-        let model = parse(model)?;
+        let model = parse_for_runtime(model)?;
         check_class_weights(&model, spec)?;
         let graph = training_graph(&model, spec, !spec.class_weights.is_empty())?;
         let session = session(&graph.bytes)?;

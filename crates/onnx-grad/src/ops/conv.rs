@@ -1,6 +1,7 @@
 //! Conv: `y[n, m, p] = b[m] + Σ w[m, c, t]·x[n, c, stride·p + dilation·t − begin]` over input channels c of
 //! the group and elements t of the window, in one or two dimensions. Saves `x` and `w`.
 
+use super::shared_blocked::Blocked;
 use super::shared_convolution::{Convolution, bias_gradient};
 use super::shared_windows::Windows;
 use super::{InputGradients, Operator};
@@ -34,6 +35,14 @@ impl Operator for Conv {
         read(site).map_or(0, |own| own.flops())
     }
 
+    fn train(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
+        in_blocks(site, true, graph)
+    }
+
+    fn evaluate(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
+        in_blocks(site, false, graph)
+    }
+
     fn gradient(
         &self,
         site: &Site<'_>,
@@ -41,6 +50,9 @@ impl Operator for Conv {
         graph: &mut GraphBuilder,
     ) -> Result<InputGradients, String> {
         let own = read(site)?;
+        if let Some(own) = Blocked::of(&own, graph.kernels) {
+            return own.gradients(site, upstream, graph);
+        }
         let (x, w) = (&site.input(0)?.name, &site.input(1)?.name);
         Ok(vec![
             site.wants(0)
@@ -50,6 +62,14 @@ impl Operator for Conv {
             site.wants(2)
                 .then(|| bias_gradient(upstream, own.windows.rank(), graph)),
         ])
+    }
+}
+
+/// Writes the node over blocks of channels, where that can be. Returns whether it did.
+fn in_blocks(site: &Site<'_>, training: bool, graph: &mut GraphBuilder) -> Result<bool, String> {
+    match Blocked::of(&read(site)?, graph.kernels) {
+        Some(own) => own.forward(site, training, graph).map(|()| true),
+        None => Ok(false),
     }
 }
 

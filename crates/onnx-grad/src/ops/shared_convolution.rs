@@ -40,6 +40,11 @@ enum Lowering {
 }
 
 impl Convolution {
+    /// Whether every channel has one kernel of its own.
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.group > 1 && self.inputs == self.group && self.outputs == self.group
+    }
+
     /// Additions and multiplications for one example.
     pub(super) fn flops(&self) -> u64 {
         let windows = self.windows.0.iter();
@@ -319,7 +324,7 @@ impl Convolution {
         graph.reshape(&whole, &self.weight_shape())
     }
 
-    fn weight_shape(&self) -> Vec<i64> {
+    pub(super) fn weight_shape(&self) -> Vec<i64> {
         let kernel = self.windows.each(|axis| axis.kernel);
         [&[self.outputs, self.inputs / self.group], &kernel[..]].concat()
     }

@@ -100,3 +100,14 @@ def build(add, p):
     transpose("output_shape", (2, 3), (2, 1, 4), {"strides": [2], "output_shape": [5]}, [2, 1], reference=False)
     transpose("same_upper", (2, 3), (2, 1, 3), {"strides": [2], "auto_pad": "SAME_UPPER"}, [0, 1])
     transpose("same_lower", (2, 3), (2, 1, 3), {"strides": [2], "auto_pad": "SAME_LOWER"}, [1, 0])
+
+    # Over blocks of channels, of 8 and of 16: windows that do not reach the end, strides that leave the gradient
+    # of the input to the transposed convolution, and strides wider than windows, which blocks do not take
+    conv("depthwise_blocks", (16, 3, 2), (16, 1, 3, 3), {"group": 16, "pads": [1, 1, 1, 1]})
+    conv("depthwise_blocks_even", (16, 2, 3), (16, 1, 2, 2), {"group": 16, "pads": [0, 1, 1, 0]}, bias=False, opset=22)
+    conv("depthwise_blocks_wide_pads", (16, 1, 2), (16, 1, 2, 2), {"group": 16, "pads": [2, 1, 0, 2]})
+    conv("depthwise_blocks_strided", (16, 4, 3), (16, 1, 3, 3), {"group": 16, "strides": [2, 2], "pads": [1, 1, 1, 1]})
+    conv("depthwise_blocks_slack", (16, 4, 5), (16, 1, 2, 3), {"group": 16, "strides": [1, 3], "pads": [0, 0, 0, 0]})
+    conv("depthwise_blocks_dilated", (16, 4, 3), (16, 1, 2, 2), {"group": 16, "dilations": [3, 2], "strides": [2, 1]})
+    conv("depthwise_blocks_apart", (16, 3, 2), (16, 1, 1, 2), {"group": 16, "strides": [2, 1]})
+    conv("depthwise_blocks_line", (16, 5), (16, 1, 3), {"group": 16, "strides": [2], "pads": [1, 1]})
