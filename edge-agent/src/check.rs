@@ -136,7 +136,7 @@ fn check_job(report: &mut Report, arguments: &CheckArguments, home: &Home) {
             "data",
             match std::fs::File::open(file) {
                 Ok(_) => Ok(format!(
-                    "{} can be read; --job FILE.toml checks its columns",
+                    "{} can be read; --job FILE.toml checks what is in it",
                     file.display()
                 )),
                 Err(error) => Err(format!("{}: {error}: set data.file", file.display())),

@@ -1,6 +1,7 @@
 //! What a job learns from, and what it learns to tell.
 
 use crate::inputs::Inputs;
+use crate::tensor::{TensorInput, TensorSource};
 
 /// One column of raw input to the exported model, and how it is encoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -188,6 +189,75 @@ impl DataSpec {
         let table = self.inputs.table();
         table.is_some_and(|table| table.weight.is_some())
     }
+
+    /// Why no device can make these inputs and this label, or none.
+    pub fn problem(&self) -> Option<String> {
+        let Inputs::Tensors(tensors) = &self.inputs else {
+            return None;
+        };
+        let column = self.label.column();
+        let problem = self.inputs.problem().or_else(|| foreign_names(tensors));
+        problem.or_else(
+            || match (&self.label, tensors[..].first().map(|own| &own.source)) {
+                (Label::Class { classes, .. }, Some(TensorSource::Images(_))) => {
+                    let strange = classes.iter().find(|name| !is_plain(name));
+                    strange
+                        .map(|name| format!("the class {name:?} is no name of a folder of images"))
+                }
+                (_, Some(TensorSource::Images(_))) => Some(
+                    "the label of images is their class, which their folder says: give classes"
+                        .to_owned(),
+                ),
+                _ if !is_plain(column) => {
+                    Some(format!("the label's array {column:?} is no plain name"))
+                }
+                (Label::Class { classes, .. }, _) => misplaced(classes),
+                _ => None,
+            },
+        )
+    }
+
+    /// Why these inputs cannot be split so, or none; `split` is the job's or a device's.
+    pub fn split_problem(&self, split: &Split) -> Option<String> {
+        let (Inputs::Tensors(tensors), Split::Column { column, .. }) = (&self.inputs, split) else {
+            return None;
+        };
+        let images = |input: &TensorInput| matches!(input.source, TensorSource::Images(_));
+        if tensors.iter().any(images) {
+            let what = "the split of images is by test_fraction, or by train_rows and test_rows";
+            return Some(what.to_owned());
+        }
+        (!is_plain(column)).then(|| format!("the split's array {column:?} is no plain name"))
+    }
+}
+
+/// Whether a name leads nowhere else than into the folder or file that it is looked for in.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\', '\0']) && ![".", ".."].contains(&name)
+}
+
+/// A source whose name is no plain one.
+fn foreign_names(tensors: &[TensorInput]) -> Option<String> {
+    let name = |input: &TensorInput| match &input.source {
+        TensorSource::Array { array, .. } => array.clone(),
+        TensorSource::Images(images) => images.folder.clone(),
+    };
+    let mut names = tensors.iter().map(name);
+    let strange = names.find(|name| !is_plain(name))?;
+    Some(format!(
+        "{strange:?} is no plain name of an array or a folder"
+    ))
+}
+
+/// A class that is called by a number, and stands elsewhere in the list: an array holds places in the list.
+fn misplaced(classes: &[String]) -> Option<String> {
+    let mut places = classes.iter().enumerate();
+    let (place, name) =
+        places.find(|(place, name)| name.parse().is_ok_and(|own: usize| own != *place))?;
+    Some(format!(
+        "class {name:?} is number {place}: an array holds the numbers of classes, from 0 in the order of the list, \
+         so that a class called by a number must stand at it"
+    ))
 }
 
 /// Scale of the encoded features, or of the tensors' channels, from the statistics round.

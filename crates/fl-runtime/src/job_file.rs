@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::settings::{self, SettingsError};
 
 mod data;
+mod inputs;
 mod training;
 
 use data::Data;

@@ -7,7 +7,10 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// There is no such file.
-    #[error("data file {file} does not exist: set data.file to a CSV file, plain or gzip")]
+    #[error(
+        "data file {file} does not exist: set data.file to a CSV file, plain or gzip, or to the arrays or images \
+         that the job asks for"
+    )]
     Missing {
         /// The file.
         file: String,
@@ -134,6 +137,46 @@ pub enum DataError {
         /// What is wrong with them.
         problem: String,
     },
+    /// A file or folder is not what the job's inputs come from.
+    #[error("{file} is not what the job asks for: {problem}")]
+    Layout {
+        /// The file or folder.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An array that the job needs is not there.
+    #[error(
+        "{file} has no array {array:?}, which the job asks for: it has {names}; store it, or change the job"
+    )]
+    MissingArray {
+        /// The file or folder.
+        file: String,
+        /// The array.
+        array: String,
+        /// Which there are.
+        names: String,
+    },
+    /// An array cannot be used.
+    #[error("{file}: array {array:?} {problem}")]
+    Array {
+        /// The file or folder.
+        file: String,
+        /// The array.
+        array: String,
+        /// What is wrong with it, without its elements.
+        problem: String,
+    },
+    /// An image cannot be used.
+    #[error("{file} {problem}")]
+    Image {
+        /// The folder of the images.
+        folder: String,
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The job's windows cannot be cut.
     #[error("no windows can be cut out of {file}: {problem}")]
     Window {
@@ -192,6 +235,18 @@ impl DataError {
                 "{file}: all training examples are of one class: take training rows in which {column:?} \
                  varies, or another limit"
             ),
+            DataError::MissingArray {
+                file,
+                array,
+                names: _,
+            } => format!(
+                "{file} has no array {array:?}, which the job asks for: the agent's log says which it has"
+            ),
+            DataError::Image {
+                folder,
+                file: _,
+                problem,
+            } => format!("an image in {folder}, which the agent's log names, {problem}"),
             DataError::Missing { .. }
             | DataError::Read { .. }
             | DataError::Gzip { .. }
@@ -202,6 +257,8 @@ impl DataError {
             | DataError::NoRows { .. }
             | DataError::NoPart { .. }
             | DataError::Inputs { .. }
+            | DataError::Layout { .. }
+            | DataError::Array { .. }
             | DataError::Window { .. }
             | DataError::Split { .. }
             | DataError::TooLarge { .. } => self.to_string(),

@@ -1,6 +1,7 @@
-//! A device's own rows: a CSV file, plain or gzip, as the raw columns and answers that a job asks for.
+//! A device's own examples: a CSV file, plain or gzip, as the raw columns and answers that a job asks for; or
+//! arrays or images, see [`tensors`].
 //!
-//! The file is read as a stream. What is kept is bounded by [`CELLS_MAX`]; nothing is kept of rows that
+//! A CSV file is read as a stream. What is kept is bounded by [`CELLS_MAX`]; nothing is kept of rows that
 //! neither train nor test, or, where a row is an example, whose label is missing. Windows are cut out of rows
 //! that follow each other within one part: a row without a label stays in them as input.
 
@@ -10,6 +11,7 @@ mod error;
 mod sequence;
 mod source;
 mod split;
+mod tensors;
 
 use std::io;
 use std::path::Path;
@@ -23,7 +25,7 @@ use sequence::Sequence;
 use source::{Exceeded, Source};
 use split::{Part, Splitter};
 
-/// Most rows × raw columns that are kept of a file: 256 MiB of numbers.
+/// Most rows × raw columns, or examples × elements, that are kept: 256 MiB of numbers.
 pub const CELLS_MAX: usize = 1 << 26;
 
 /// What the examples should give.
@@ -185,12 +187,17 @@ pub struct LocalData {
 /// # Errors
 /// Every [`DataError`].
 pub fn load(path: &Path, spec: &DataSpec, split: Option<&Split>) -> Result<LocalData, DataError> {
-    let Inputs::Table(table) = &spec.inputs else {
-        return Err(DataError::Inputs {
-            file: path.display().to_string(),
-            problem: "this agent reads tables alone: give it a job with data.features".to_owned(),
-        });
+    let table = match &spec.inputs {
+        Inputs::Table(table) => table,
+        Inputs::Tensors(inputs) => return tensors::load(path, spec, inputs, split),
     };
+    if path.is_dir() {
+        return Err(DataError::Layout {
+            file: path.display().to_string(),
+            problem: "it is a folder, and the job asks for columns: set data.file to a CSV file"
+                .to_owned(),
+        });
+    }
     let source = Source::open(path)?;
     let (digest, gzip) = (source.digest(), source.gzip);
     let file = path.display().to_string();
@@ -253,7 +260,8 @@ fn read_rows(
         return Err(DataError::NoRows { file });
     }
     let data = collector.finish(file, &splitter, rows)?;
-    check_parts(file, &data, &splitter, table.window.as_ref())?;
+    let examples = table.window.map_or("rows", |_| "windows");
+    check_parts(file, &data, &splitter, examples)?;
     check_classes(file, &data.train, &spec.label)?;
     Ok(data)
 }
@@ -387,9 +395,8 @@ fn check_parts(
     file: &str,
     data: &LocalData,
     splitter: &Splitter,
-    window: Option<&Window>,
+    examples: &'static str,
 ) -> Result<(), DataError> {
-    let examples = window.map_or("rows", |_| "windows");
     for (part, rows) in [(TRAINING, &data.train), (TEST, &data.test)] {
         if rows.is_empty() {
             let given = (data.rows_in_file, data.unlabelled, examples);

@@ -38,6 +38,32 @@ impl Splitter {
         Ok(Self { split, column })
     }
 
+    /// A split of examples whose number is known.
+    pub(super) fn of_examples(file: &str, split: &Split) -> Result<Self, DataError> {
+        if let Some(problem) = split.problem() {
+            let file = file.to_owned();
+            return Err(DataError::Split { file, problem });
+        }
+        let split = split.clone();
+        Ok(Self { split, column: 0 })
+    }
+
+    /// The rule.
+    pub(super) fn split(&self) -> &Split {
+        &self.split
+    }
+
+    /// What an example is for, of so many; none is used where a column says it.
+    pub(super) fn part_at(&self, example: u64, examples: u64) -> Part {
+        match &self.split {
+            Split::Rows { train, .. } if within(train, example) => Part::Train,
+            Split::Rows { test, .. } if within(test, example) => Part::Test,
+            Split::Tail { .. } if example < self.first_test_row(examples) => Part::Train,
+            Split::Tail { .. } => Part::Test,
+            Split::Rows { .. } | Split::Column { .. } => Part::Unused,
+        }
+    }
+
     /// What a row is for; rows are counted from 0 after the header.
     pub(super) fn part(
         &self,
@@ -45,12 +71,8 @@ impl Splitter {
         record: &ByteRecord,
         row: u64,
     ) -> Result<Part, DataError> {
-        let within =
-            |(first, end): &(u64, Option<u64>)| row >= *first && end.is_none_or(|end| row < end);
         Ok(match &self.split {
-            Split::Rows { train, .. } if within(train) => Part::Train,
-            Split::Rows { test, .. } if within(test) => Part::Test,
-            Split::Rows { .. } => Part::Unused,
+            Split::Rows { .. } => self.part_at(row, u64::MAX),
             Split::Tail { .. } => Part::Later,
             Split::Column { train, test, .. } => {
                 let column = self.column;
@@ -106,6 +128,10 @@ impl Splitter {
              change the split or the data"
         )
     }
+}
+
+fn within((first, end): &(u64, Option<u64>), row: u64) -> bool {
+    row >= *first && end.is_none_or(|end| row < end)
 }
 
 fn rows_text((first, end): &(u64, Option<u64>)) -> String {

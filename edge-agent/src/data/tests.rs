@@ -235,7 +235,9 @@ fn a_missing_file_is_told_from_an_unreadable_one() {
     assert!(matches!(missing, DataError::Missing { .. }), "{missing}");
     assert!(missing.to_string().contains("data.file"), "{missing}");
     let unreadable = load(folder.path(), &spec(), None).unwrap_err();
-    assert!(matches!(unreadable, DataError::Read { .. }), "{unreadable}");
+    let parts = ["is a folder", "columns", "data.file"];
+    let said = unreadable.to_string();
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
 }
 
 #[test]

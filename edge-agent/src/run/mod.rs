@@ -16,6 +16,7 @@ pub(crate) mod identity;
 pub(crate) mod link;
 #[cfg(test)]
 pub(crate) mod sample;
+mod stamp;
 mod traces;
 mod uplink;
 mod worker;

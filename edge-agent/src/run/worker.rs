@@ -1,7 +1,5 @@
 //! Makes contributions, one at a time, away from the loop that talks.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +14,7 @@ use fl_wire::{Encoded as _, ParameterObject};
 
 use super::downloads::Objects;
 use super::identity::{About, Identity};
+use super::stamp::Stamp;
 use crate::data::{self, LocalData};
 use crate::ledger::{Ledger, LedgerError, Snapshot, Update};
 use crate::say;
@@ -74,24 +73,6 @@ struct HeldData {
     spec: DataSpec,
     stamp: Option<Stamp>,
     data: Arc<LocalData>,
-}
-
-/// What changes when a file does.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: (u64, u64),
-    bytes: u64,
-    modified_ns: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            inode: (metadata.dev(), metadata.ino()),
-            bytes: metadata.len(),
-            modified_ns: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
 }
 
 enum Stop {
@@ -291,8 +272,7 @@ impl Worker {
     /// The rows of the plan's round: read once, when the round begins here.
     fn data(&self, bench: &mut Bench, plan: &RoundPlan) -> Result<Arc<LocalData>, Failure> {
         let (job, round) = (&plan.key.job, plan.key.round.0);
-        let metadata = std::fs::metadata(&self.data_file).ok();
-        let stamp = metadata.as_ref().map(Stamp::of);
+        let stamp = Stamp::of(&self.data_file);
         let kept = bench.data.take().filter(|held| held.spec == plan.data);
         let of_round = |held: &HeldData| held.job == *job && held.round == round;
         let kept = kept.filter(|held| of_round(held) || (stamp.is_some() && held.stamp == stamp));

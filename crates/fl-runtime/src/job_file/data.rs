@@ -1,11 +1,12 @@
 //! The part of a job file that says what the examples are.
 
 use fl_model::{
-    DataSpec, Feature, FeatureSpec, Inputs, Label, Loss, Split, TableInputs, Window, WindowLabel,
-    WindowLayout,
+    DataSpec, Feature, FeatureSpec, Inputs, Label, Loss, Split, TableInputs, TensorInput, Window,
+    WindowLabel, WindowLayout,
 };
 use serde::Deserialize;
 
+use super::inputs::{InputEntry, array_names, image_folder};
 use super::positive;
 
 /// Most columns of a job's encoded input.
@@ -15,9 +16,9 @@ pub const ENCODED_COLUMNS_MAX: usize = 1024;
 #[serde(deny_unknown_fields)]
 pub(super) struct Data {
     time_column: Option<String>,
-    #[serde(default = "default_clip")]
-    clip: f32,
-    features: Vec<FeatureEntry>,
+    clip: Option<f32>,
+    features: Option<Vec<FeatureEntry>>,
+    inputs: Option<Vec<InputEntry>>,
     label: LabelEntry,
     #[serde(default)]
     split: SplitEntry,
@@ -25,9 +26,8 @@ pub(super) struct Data {
     weight: Option<String>,
 }
 
-fn default_clip() -> f32 {
-    5.0
-}
+/// Where features are cut unless the job says otherwise, in standard deviations.
+const CLIP: f32 = 5.0;
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -47,7 +47,8 @@ struct FeatureTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LabelEntry {
-    column: String,
+    column: Option<String>,
+    array: Option<String>,
     above: Option<f64>,
     classes: Option<Vec<String>>,
 }
@@ -171,23 +172,46 @@ fn rows(key: &str, range: Option<&[u64]>) -> Result<(u64, Option<u64>), String> 
 }
 
 impl Data {
-    pub(super) fn spec(self, loss: Loss) -> Result<DataSpec, String> {
-        let features: Vec<Feature> = self
-            .features
+    pub(super) fn spec(mut self, loss: Loss) -> Result<DataSpec, String> {
+        let split = self.split.rule().map_err(|what| format!("data.{what}"))?;
+        let (inputs, label) = match (self.features.take(), self.inputs.take()) {
+            (Some(features), None) => self.table(features, loss)?,
+            (None, Some(inputs)) => self.tensors(inputs, loss)?,
+            _ => {
+                return Err(
+                    "data takes features, the columns of a table, or inputs, arrays or images: one of them"
+                        .to_owned(),
+                );
+            }
+        };
+        let spec = DataSpec {
+            inputs,
+            label,
+            split,
+        };
+        let problem = spec.problem().or_else(|| spec.split_problem(&spec.split));
+        match problem {
+            Some(problem) => Err(format!("data: {problem}")),
+            None => Ok(spec),
+        }
+    }
+
+    fn table(self, features: Vec<FeatureEntry>, loss: Loss) -> Result<(Inputs, Label), String> {
+        let features: Vec<Feature> = features
             .into_iter()
             .map(FeatureEntry::feature)
             .collect::<Result<_, _>>()?;
-        let inputs = FeatureSpec {
+        let features = FeatureSpec {
             features,
-            clip: positive("data.clip", self.clip)?,
+            clip: positive("data.clip", self.clip.unwrap_or(CLIP))?,
         };
-        let width = inputs.encoded_width();
+        let width = features.encoded_width();
         if width == 0 || width > ENCODED_COLUMNS_MAX {
             return Err(format!(
                 "data.features make {width} input columns: 1 to {ENCODED_COLUMNS_MAX} are allowed"
             ));
         }
-        let names: Vec<&str> = inputs.features.iter().map(Feature::name).collect();
+        let names: Vec<&str> = features.features.iter().map(Feature::name).collect();
         let twice = names
             .iter()
             .enumerate()
@@ -195,13 +219,8 @@ impl Data {
         if let Some((_, name)) = twice {
             return Err(format!("data.features names {name:?} twice"));
         }
-        let label = self.label.label(loss)?;
-        if names.contains(&label.column()) {
-            let column = label.column();
-            return Err(format!(
-                "data.features holds the label {column:?}: the model would just copy it"
-            ));
-        }
+        let label = self.label.of_table(loss)?;
+        check_label("features", &names, &label)?;
         if let Some(weight) = &self.weight
             && (names.contains(&weight.as_str()) || label.column() == weight)
         {
@@ -210,16 +229,45 @@ impl Data {
             ));
         }
         let window = self.window.map(|entry| entry.window(&label)).transpose()?;
-        Ok(DataSpec {
-            inputs: Inputs::Table(TableInputs {
-                features: inputs,
-                time_column: self.time_column,
-                window,
-                weight: self.weight,
-            }),
-            label,
-            split: self.split.rule().map_err(|what| format!("data.{what}"))?,
-        })
+        let table = TableInputs {
+            features,
+            time_column: self.time_column,
+            window,
+            weight: self.weight,
+        };
+        Ok((Inputs::Table(table), label))
+    }
+
+    fn tensors(self, inputs: Vec<InputEntry>, loss: Loss) -> Result<(Inputs, Label), String> {
+        let others = [
+            ("time_column", self.time_column.is_some()),
+            ("clip", self.clip.is_some()),
+            ("window", self.window.is_some()),
+            ("weight", self.weight.is_some()),
+        ];
+        if let Some((key, _)) = others.iter().find(|(_, given)| *given) {
+            return Err(format!(
+                "data.{key} goes with data.features, and there are data.inputs"
+            ));
+        }
+        let inputs: Vec<TensorInput> = inputs
+            .into_iter()
+            .map(InputEntry::input)
+            .collect::<Result<_, _>>()?;
+        let label = self.label.of_tensors(image_folder(&inputs), loss)?;
+        check_label("inputs", &array_names(&inputs), &label)?;
+        Ok((Inputs::Tensors(inputs), label))
+    }
+}
+
+/// Refuses a label that is an input too.
+fn check_label(key: &str, names: &[&str], label: &Label) -> Result<(), String> {
+    let column = label.column();
+    match names.contains(&column) {
+        true => Err(format!(
+            "data.{key} holds the label {column:?}: the model would just copy it"
+        )),
+        false => Ok(()),
     }
 }
 
@@ -248,8 +296,27 @@ impl FeatureEntry {
 }
 
 impl LabelEntry {
-    fn label(self, loss: Loss) -> Result<Label, String> {
-        let column = self.column;
+    fn of_table(mut self, loss: Loss) -> Result<Label, String> {
+        match (self.column.take(), &self.array) {
+            (Some(column), None) => self.label(column, loss),
+            _ => Err("data.label takes the column of the answers, beside data.features".to_owned()),
+        }
+    }
+
+    /// Of images the label is called after their folder.
+    fn of_tensors(mut self, folder: Option<&str>, loss: Loss) -> Result<Label, String> {
+        match (self.array.take(), &self.column, folder) {
+            (None, None, Some(folder)) => self.label(folder.to_owned(), loss),
+            (Some(array), None, None) => self.label(array, loss),
+            (_, _, Some(_)) => Err(
+                "data.label of images is { classes = [...] }: the names of the folders that they lie in"
+                    .to_owned(),
+            ),
+            _ => Err("data.label takes the array of the answers, beside data.inputs".to_owned()),
+        }
+    }
+
+    fn label(self, column: String, loss: Loss) -> Result<Label, String> {
         let label = match (self.above, self.classes) {
             (Some(limit), None) => Label::Above { column, limit },
             (None, Some(classes)) if classes.len() >= 2 => Label::Class { column, classes },

@@ -1,3 +1,5 @@
+mod tensors;
+
 use super::*;
 use fl_model::{Decay, LocalOptimizer, Schedule, Split, Window, WindowLabel, WindowLayout};
 
@@ -47,18 +49,27 @@ fn a_job_file_says_what_to_do() {
 #[cfg(feature = "test")]
 const EVERY_KEY: &str = include_str!("../../../../config/jobs/every-key.toml");
 
+/// The ways of `[data]` exclude each other: this sample shows the other.
+#[cfg(feature = "test")]
+const EVERY_KEY_OF_TENSORS: &str = include_str!("../../../../config/jobs/every-key-tensors.toml");
+
 #[cfg(feature = "test")]
 #[test]
 fn the_sample_names_every_key_and_its_default() {
     use crate::testing::{assert_names_every_key, uncommented};
 
-    let place = "config/jobs/every-key.toml";
-    let all = uncommented(EVERY_KEY);
-    assert_ne!(all, EVERY_KEY);
-    let as_it_stands = parse(EVERY_KEY, place).unwrap();
-    assert_eq!(parse(&all, place).unwrap(), as_it_stands);
+    for (sample, place) in [
+        (EVERY_KEY, "config/jobs/every-key.toml"),
+        (EVERY_KEY_OF_TENSORS, "config/jobs/every-key-tensors.toml"),
+    ] {
+        let all = uncommented(sample);
+        assert_ne!(all, sample);
+        let as_it_stands = parse(sample, place).unwrap();
+        assert_eq!(parse(&all, place).unwrap(), as_it_stands);
+    }
     let sections = ["", "training", "sum", "server", "data"];
-    assert_names_every_key::<JobFile>(EVERY_KEY, &sections);
+    let both = format!("{EVERY_KEY}\n{EVERY_KEY_OF_TENSORS}");
+    assert_names_every_key::<JobFile>(&both, &sections);
 }
 
 #[test]

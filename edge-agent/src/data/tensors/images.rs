@@ -1,0 +1,222 @@
+//! Examples out of images: a folder for each class, in it one file for each example.
+
+use std::fs::{File, read_dir};
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use fl_model::{ImageFolder, ImageLayout, Label, TensorInput};
+use image::imageops::{FilterType, resize};
+use image::{ImageBuffer, ImageReader, Limits, Luma, Pixel, Rgb};
+use sha2::{Digest as _, Sha256};
+
+use super::store::{digest, read_failed};
+use super::{Answer, CELLS_MAX, DataError, LocalData, Parts, Splitter, Tensor, check_cells};
+
+/// Names of files that are images.
+const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
+
+/// Largest file of an image, in bytes.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Most rows or columns of an image before it is scaled, and most bytes that its decoder takes.
+const SIDE_MAX: u32 = 16_384;
+const DECODER_BYTES_MAX: u64 = 256 << 20;
+
+/// Reads the images of a job: class by class in the job's order, the files of each by name. A split counts
+/// the files of each class for itself.
+pub(super) fn load(
+    path: &Path,
+    input: &TensorInput,
+    images: &ImageFolder,
+    label: &Label,
+    splitter: &Splitter,
+) -> Result<LocalData, DataError> {
+    if path.is_file() {
+        return Err(DataError::Layout {
+            file: path.display().to_string(),
+            problem: format!(
+                "it is a file, and the job asks for images: set data.file to the folder that holds {}",
+                images.folder
+            ),
+        });
+    }
+    let folder = path.join(&images.folder);
+    let classes = folders(&folder, label)?;
+    let mut hash = Sha256::new();
+    let mut all = Parts::new(std::slice::from_ref(input), label);
+    let (mut seen, mut kept) = (0, 0);
+    for (class, name) in (0u32..).zip(classes) {
+        let files = files(&folder.join(name))?;
+        let count = files.len() as u64;
+        seen += count;
+        for (index, file) in (0u64..).zip(&files) {
+            let Some(rows) = all.of(splitter.part_at(index, count)) else {
+                continue;
+            };
+            kept += 1;
+            check_cells(
+                &folder.display().to_string(),
+                kept,
+                std::slice::from_ref(input),
+            )?;
+            let bytes = read(file, &mut hash)?;
+            let numbers = decoded(&bytes, images).map_err(|problem| DataError::Image {
+                folder: folder.display().to_string(),
+                file: file.display().to_string(),
+                problem,
+            })?;
+            rows.answers.push(Answer::Class(class));
+            if let Some(Tensor::Numbers(into)) = rows.tensor(0) {
+                into.extend(numbers);
+            }
+        }
+    }
+    Ok(LocalData {
+        train: all.train,
+        test: all.test,
+        rows_in_file: seen,
+        unlabelled: 0,
+        digest: digest(hash),
+    })
+}
+
+/// The names of the classes' folders that are there, in the job's order; one that is no class is an error.
+fn folders<'a>(folder: &Path, label: &'a Label) -> Result<Vec<&'a str>, DataError> {
+    let classes = match label {
+        Label::Class { classes, .. } => &classes[..],
+        _ => &[],
+    };
+    let found = names(folder, Path::is_dir)?;
+    if let Some(other) = found.iter().find(|name| !classes.contains(name)) {
+        return Err(DataError::Layout {
+            file: folder.display().to_string(),
+            problem: format!(
+                "the folder {other:?} in it is none of the job's classes: move it away, or change the job's classes"
+            ),
+        });
+    }
+    Ok(classes.iter().map(String::as_str).collect())
+}
+
+/// The images of a class, by name; none where it has no folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let found = names(folder, |_| true)?;
+    let file = |name: String| {
+        let path = folder.join(name);
+        let extension = path
+            .extension()
+            .map(|own| own.to_string_lossy().to_lowercase());
+        match extension.is_some_and(|own| EXTENSIONS.contains(&own.as_str())) && path.is_file() {
+            true => Ok(path),
+            false => Err(DataError::Image {
+                folder: folder.display().to_string(),
+                file: path.display().to_string(),
+                problem: "is none: a class's folder holds .png, .jpg and .jpeg files alone"
+                    .to_owned(),
+            }),
+        }
+    };
+    found.into_iter().map(file).collect()
+}
+
+/// The names in a folder of paths that are wanted, sorted, without hidden ones.
+fn names(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, DataError> {
+    let place = folder.display().to_string();
+    let failed = |source| read_failed(&place, source);
+    let mut names = Vec::new();
+    for entry in read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|name| DataError::Layout {
+                file: place.clone(),
+                problem: format!("the name of {} is not UTF-8: rename it", name.display()),
+            })?;
+        if !name.starts_with('.') && wanted(&entry.path()) {
+            names.push(name);
+        }
+        if names.len() > CELLS_MAX {
+            return Err(DataError::TooLarge {
+                file: place,
+                what: "the number of images",
+                limit: CELLS_MAX as u64,
+            });
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The bytes of a file, which are hashed with its name.
+fn read(path: &Path, hash: &mut Sha256) -> Result<Vec<u8>, DataError> {
+    let file = path.display().to_string();
+    let mut bytes = Vec::new();
+    let opened = File::open(path).map_err(|source| read_failed(&file, source))?;
+    let mut bounded = opened.take(FILE_BYTES_MAX + 1);
+    bounded
+        .read_to_end(&mut bytes)
+        .map_err(|source| read_failed(&file, source))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(DataError::TooLarge {
+            file,
+            what: "the bytes of an image",
+            limit: FILE_BYTES_MAX,
+        });
+    }
+    for part in [file.as_bytes(), &bytes] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    Ok(bytes)
+}
+
+/// The numbers of an image in the job's layout, or what is wrong with it.
+fn decoded(bytes: &[u8], images: &ImageFolder) -> Result<Vec<f32>, String> {
+    let damaged = |error: &dyn std::fmt::Display| {
+        format!("cannot be read as PNG or JPEG ({error}): mend it, or move it away")
+    };
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| damaged(&error))?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(SIDE_MAX);
+    limits.max_image_height = Some(SIDE_MAX);
+    limits.max_alloc = Some(DECODER_BYTES_MAX);
+    reader.limits(limits);
+    let image = reader.decode().map_err(|error| damaged(&error))?;
+    let (width, height) = (image.width(), image.height());
+    if (width, height) != (images.width, images.height) && !images.resize {
+        return Err(format!(
+            "has {height} rows of {width} pixels, the job takes {} of {}: scale it, or say resize = true in the job",
+            images.height, images.width
+        ));
+    }
+    Ok(match images.channels {
+        1 => numbers::<Luma<u8>>(image.into_luma8(), images),
+        _ => numbers::<Rgb<u8>>(image.into_rgb8(), images),
+    })
+}
+
+/// Pixels from 0 to 255, scaled to the job's size by the triangle filter where they are not of it.
+fn numbers<P: Pixel<Subpixel = u8> + 'static>(
+    image: ImageBuffer<P, Vec<u8>>,
+    images: &ImageFolder,
+) -> Vec<f32> {
+    let image = match image.dimensions() == (images.width, images.height) {
+        true => image,
+        false => resize(&image, images.width, images.height, FilterType::Triangle),
+    };
+    let (channels, bytes) = (usize::from(P::CHANNEL_COUNT), image.into_raw());
+    let float = |byte: &u8| f32::from(*byte);
+    match images.layout {
+        ImageLayout::ChannelsLast => bytes.iter().map(float).collect(),
+        ImageLayout::ChannelsFirst => {
+            let channel = |own| bytes.iter().skip(own).step_by(channels).map(float);
+            (0..channels).flat_map(channel).collect()
+        }
+    }
+}
