@@ -1,9 +1,10 @@
-"""Judges an exported model from outside: ONNX Runtime for Python on the raw CSV files.
+"""Judges an exported model from outside: ONNX Runtime for Python on the raw CSV files, or on arrays.
 
 usage: judge.py MODEL DATA_FOLDER HOW
 HOW is JSON: {"label": {"column": C}, "split": {"first_row": N}}. The label may have "above" (a
 number) or "classes" (texts); the split may be {"column": C, "test": TEXT} instead. For a model that takes
 windows, "stride" says how many rows lie between their starts; their answer is that of their last row.
+For .npz files: {"label": {"array": A}, "split": {"test_fraction": F}, "inputs": {NAME: A}}.
 Prints, as JSON, per device the truth and the model's outputs of every labelled test example, in order.
 """
 
@@ -63,9 +64,30 @@ def labelled(rows, label, length, stride):
     return [window for window in windows if window[-1][label["column"]]]
 
 
+def verdict(truths, outputs):
+    return {"truths": truths, "outputs": outputs.reshape(-1).tolist()}
+
+
+def of_arrays(session, path, how):
+    arrays = np.load(path)
+    labels = arrays[how["label"]["array"]]
+    first = len(labels) - int(len(labels) * how["split"]["test_fraction"] + 0.5)
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+    feed = {
+        own.name: arrays[how["inputs"][own.name]][first:].astype(kinds[own.type])
+        for own in session.get_inputs()
+    }
+    (outputs,) = session.run(None, feed)
+    return verdict(labels[first:].tolist(), outputs)
+
+
 def main():
     model, data, how = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
     session = onnxruntime.InferenceSession(model)
+    if "inputs" in how:
+        paths = sorted(data.glob("*/*.npz"))
+        print(json.dumps({path.stem: of_arrays(session, path, how) for path in paths}))
+        return
     properties = session.get_modelmeta().custom_metadata_map
     names = json.loads(properties["feature_names"])
     categories = {
@@ -85,10 +107,8 @@ def main():
         )
         feed = {session.get_inputs()[0].name: inputs if window else inputs[:, 0]}
         (outputs,) = session.run(None, feed)
-        verdicts[path.name.split(".")[0]] = {
-            "truths": [truth(own[-1], how["label"]) for own in examples],
-            "outputs": outputs.reshape(-1).tolist(),
-        }
+        truths = [truth(own[-1], how["label"]) for own in examples]
+        verdicts[path.name.split(".")[0]] = verdict(truths, outputs)
     print(json.dumps(verdicts))
 
 

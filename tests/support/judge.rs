@@ -35,6 +35,15 @@ impl How {
         self
     }
 
+    /// The desks' digits, of each desk the last quarter.
+    pub fn digits() -> Self {
+        Self(json!({
+            "label": {"array": "labels"},
+            "split": {"test_fraction": 0.25},
+            "inputs": {"image": "images"},
+        }))
+    }
+
     /// The hospitals.
     pub fn hospitals() -> Self {
         Self(json!({
@@ -48,15 +57,30 @@ impl How {
 pub struct Verdict {
     /// What each should give: a class, or a number.
     pub truths: Vec<f64>,
-    /// The model's one output for each.
+    /// The model's outputs for each: one, or one for each class.
     pub outputs: Vec<f64>,
 }
 
 impl Verdict {
-    /// Rows whose class a logit tells.
+    /// The class that each example's outputs tell, and by how much they prefer it.
+    pub fn told(&self) -> Vec<(usize, f64)> {
+        let width = self.outputs.len() / self.truths.len().max(1);
+        let tell = |own: &[f64]| match own {
+            [logit] => (usize::from(*logit > 0.0), logit.abs()),
+            _ => {
+                let mut order: Vec<usize> = (0..own.len()).collect();
+                order.sort_by(|a, b| own[*b].total_cmp(&own[*a]));
+                (order[0], own[order[0]] - own[order[1]])
+            }
+        };
+        self.outputs.chunks_exact(width.max(1)).map(tell).collect()
+    }
+
+    /// Examples whose class is told.
     pub fn correct(&self) -> usize {
-        let rows = self.truths.iter().zip(&self.outputs);
-        rows.filter(|(truth, logit)| (**truth > 0.5) == (**logit > 0.0))
+        let told = self.told();
+        let rows = self.truths.iter().zip(&told);
+        rows.filter(|(truth, (told, _))| **truth as usize == *told)
             .count()
     }
 
@@ -80,7 +104,7 @@ impl Verdict {
     }
 }
 
-/// Runs an exported model over every device's raw CSV file below `data`.
+/// Runs an exported model over every device's raw CSV file, or `.npz`, below `data`.
 pub fn python_verdicts(model: &Path, data: &Path, how: &How) -> BTreeMap<String, Verdict> {
     let python = PythonRuntime::find(&root()).expect("Python with onnxruntime");
     let script = root().join("tests/support/judge.py");
@@ -100,7 +124,8 @@ pub fn python_verdicts(model: &Path, data: &Path, how: &How) -> BTreeMap<String,
                 truths: numbers(&verdict["truths"]),
                 outputs: numbers(&verdict["outputs"]),
             };
-            assert_eq!(verdict.truths.len(), verdict.outputs.len(), "{device}");
+            let whole = verdict.outputs.len().is_multiple_of(verdict.truths.len());
+            assert!(whole && !verdict.outputs.is_empty(), "{device}");
             (device, verdict)
         })
         .collect()

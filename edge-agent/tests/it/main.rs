@@ -5,4 +5,5 @@ mod check;
 mod clock;
 mod common;
 mod processes;
+mod tensors;
 mod windows;

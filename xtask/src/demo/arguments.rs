@@ -10,7 +10,7 @@ pub struct DemoArguments {
     /// A job file of your own; without it, the virtual particle sensor.
     #[arg(long, value_name = "FILE")]
     pub job: Option<PathBuf>,
-    /// Your data: one folder per region, in it one CSV (plain or .gz) per device.
+    /// Your data: one folder per region, in it one CSV (plain or .gz), .npz, or folder per device.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The job's ONNX model, where it is neither beside the job file nor in config/models.

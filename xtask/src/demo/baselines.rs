@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::federation::{Federation, agent_name};
+use super::federation::{EDGE_AGENT, Federation, agent_name};
 use super::results::Results;
 use super::summary::{Score, Scores};
 use crate::processes::{Fleet, Interrupt, Spec};
@@ -18,7 +18,6 @@ use crate::processes::{Fleet, Interrupt, Spec};
 const EPOCHS: &str = "15,30,60";
 /// Trainings at the same time.
 const AT_ONCE_MAX: usize = 2;
-const EDGE_AGENT: &str = "edge-agent";
 
 /// The agents' own commands on the homes of a federation, as processes that end with us.
 #[derive(Debug)]

@@ -19,7 +19,8 @@ pub const NATS_SERVER: &str = "nats-server";
 /// The name of the root's process, and of its program.
 pub const CLOUD_ROOT: &str = "cloud-root";
 const FOG_AGGREGATOR: &str = "fog-aggregator";
-const EDGE_AGENT: &str = "edge-agent";
+/// The name of the agents' program.
+pub const EDGE_AGENT: &str = "edge-agent";
 
 /// How long a process may take until it serves.
 const START_BOUND: Duration = Duration::from_secs(60);

@@ -238,6 +238,10 @@ mod tests {
         for (job, data) in [
             ("virtual-particle-sensor", "beijing-air"),
             ("heart-disease", "heart-disease"),
+            ("digits", "digits"),
+            ("digits-images", "digits"),
+            ("air-cnn", "beijing-air"),
+            ("air-gru", "beijing-air"),
         ] {
             let job = Job::load(&root.join(format!("config/jobs/{job}.toml"))).unwrap();
             let regions = super::super::discover(&root.join("data").join(data)).unwrap();

@@ -21,7 +21,7 @@ pub use baselines::Baselines;
 pub use collector::Collector;
 pub use course::Course;
 pub use display::{Progress, RoundLine, print_closing};
-pub use federation::{CLOUD_ROOT, Federation, NATS_SERVER, agent_name, fog_name};
+pub use federation::{CLOUD_ROOT, EDGE_AGENT, Federation, NATS_SERVER, agent_name, fog_name};
 pub use job::Job;
 pub use places::{Device, Region, discover};
 pub use programs::{Programs, command_line, set_in_file};

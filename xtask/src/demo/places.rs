@@ -1,4 +1,5 @@
-//! The devices that a data folder describes: one folder per region, in it one CSV per device.
+//! The devices that a data folder describes: one folder per region, in it one CSV, `.npz` or folder per
+//! device.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +11,7 @@ use fl_model::{DeviceId, ROOT_NAME, RegionId};
 /// Every device is a process on this machine.
 const DEVICES_MAX: usize = 256;
 /// What a device's file is called behind its name.
-const EXTENSIONS: [&str; 2] = [".csv.gz", ".csv"];
+const EXTENSIONS: [&str; 3] = [".csv.gz", ".csv", ".npz"];
 
 /// A region and its devices, in the order of their names.
 #[derive(Debug, Clone)]
@@ -31,7 +32,8 @@ pub struct Device {
 }
 
 /// Reads the regions and devices out of the folder's layout, in the order of their names. Files
-/// are not opened; those that are no CSV, and hidden ones, are passed by.
+/// are not opened; those that are neither CSV nor arrays, and hidden ones, are passed by. A folder within a
+/// region is a device with arrays or images.
 pub fn discover(data: &Path) -> Result<Vec<Region>> {
     let data = std::path::absolute(data).with_context(|| format!("{}", data.display()))?;
     if !data.is_dir() {
@@ -53,7 +55,7 @@ pub fn discover(data: &Path) -> Result<Vec<Region>> {
     }
     if regions.is_empty() {
         bail!(
-            "the data folder {} holds no region: make one folder per region, in it one CSV per device",
+            "the data folder {} holds no region: make one folder per region, in it one CSV or .npz per device",
             data.display()
         );
     }
@@ -74,7 +76,11 @@ fn region(name: &str, folder: &Path) -> Result<Region> {
     let id = RegionId::new(name).with_context(|| format!("rename {}", folder.display()))?;
     let mut devices = Vec::new();
     for (file, data) in entries(folder)? {
-        let Some(name) = device_name(&file).filter(|_| data.is_file()) else {
+        let name = match data.is_dir() {
+            true => Some(file.as_str()),
+            false => device_name(&file).filter(|_| data.is_file()),
+        };
+        let Some(name) = name else {
             continue;
         };
         let id = DeviceId::new(name).with_context(|| format!("rename {}", data.display()))?;
@@ -88,7 +94,7 @@ fn region(name: &str, folder: &Path) -> Result<Region> {
     }
     if devices.is_empty() {
         bail!(
-            "the region {name} has no device: put one CSV (.csv or .csv.gz) per device into {}",
+            "the region {name} has no device: put one CSV (.csv or .csv.gz), .npz or folder of arrays or images per device into {}",
             folder.display()
         );
     }
@@ -169,6 +175,8 @@ mod tests {
             "north/notes.txt",
             ".cache/x.csv",
             "north/.a.csv.swp",
+            "south/c.npz",
+            "south/d/images/cat/1.png",
         ]);
         let regions = discover(folder.path()).unwrap();
         let found: Vec<String> = regions
@@ -178,7 +186,10 @@ mod tests {
                 region.devices.iter().map(name).collect::<Vec<_>>()
             })
             .collect();
-        assert_eq!(found, ["north/a", "north/z", "south/b"]);
+        assert_eq!(
+            found,
+            ["north/a", "north/z", "south/b", "south/c", "south/d"]
+        );
         assert!(regions[0].devices[1].data.ends_with("north/z.csv.gz"));
     }
 
@@ -223,5 +234,6 @@ mod tests {
         };
         assert_eq!(count("beijing-air"), [4, 4, 4]);
         assert_eq!(count("heart-disease"), [2, 2]);
+        assert_eq!(count("digits"), [2, 2]);
     }
 }
