@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message;
 
 use crate::attributes::{int, ints};
+use crate::error::ModelError;
 use crate::graph::Value;
 use crate::kernels::Kernels;
 use crate::proto::{
@@ -42,6 +43,9 @@ pub(crate) struct GraphBuilder {
     scalars: BTreeMap<u32, String>,
     integers: BTreeMap<Vec<i64>, String>,
     next: u32,
+    nodes_max: usize,
+    /// Nodes that were left out because there are too many.
+    left_out: usize,
 }
 
 impl GraphBuilder {
@@ -58,6 +62,29 @@ impl GraphBuilder {
             scalars: BTreeMap::new(),
             integers: BTreeMap::new(),
             next: 0,
+            nodes_max: usize::MAX,
+            left_out: 0,
+        }
+    }
+
+    /// Bounds the nodes; those beyond are left out, and [`Self::check`] tells of them.
+    pub(crate) fn with_nodes_max(mut self, nodes_max: usize) -> Self {
+        self.nodes_max = nodes_max;
+        self
+    }
+
+    /// Whether all nodes are there.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        match self.left_out {
+            0 => Ok(()),
+            left_out => Err(ModelError::Graph(format!(
+                "takes {} nodes to train, more than {}; use a smaller model, or smaller windows",
+                self.nodes.len() + left_out,
+                self.nodes_max
+            ))),
         }
     }
 
@@ -155,6 +182,10 @@ impl GraphBuilder {
         attributes: &[AttributeProto],
         outputs: Vec<String>,
     ) {
+        if self.nodes.len() >= self.nodes_max {
+            self.left_out += 1;
+            return;
+        }
         self.nodes.push(NodeProto {
             domain: (!domain.is_empty()).then(|| domain.to_owned()),
             name: outputs.first().cloned(),

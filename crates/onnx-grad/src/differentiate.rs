@@ -10,7 +10,7 @@ use crate::forward::{ForwardModel, Role, label};
 use crate::graph::{Graph, Node, Site, ValueId};
 use crate::losses::{self, LossNodes};
 use crate::proto::TensorProto;
-use crate::shape::{Dim, ValueType};
+use crate::shape::{Dim, Element, ValueType};
 use crate::tensor::{Data, encode_ints};
 
 /// A forward model with a loss, and a gradient for every parameter.
@@ -87,7 +87,7 @@ pub(crate) fn write_forward(
     purpose: Purpose,
 ) -> Result<GraphBuilder, ModelError> {
     let graph = &model.graph;
-    let mut builder = GraphBuilder::new(model.names());
+    let mut builder = GraphBuilder::new(model.names()).with_nodes_max(model.written_nodes_max);
     builder.kernels = model.kernels;
     let needed = needed_for(graph, until);
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -99,6 +99,7 @@ pub(crate) fn write_forward(
             continue;
         }
         write_node(graph, index, purpose, &mut builder)?;
+        builder.check()?;
     }
     let open: BTreeSet<&str> = model
         .parameters
@@ -126,7 +127,9 @@ fn known_outputs(graph: &Graph, node: &Node) -> Option<Vec<TensorProto>> {
     let tensors = outputs.map(|value| {
         let tensor = value.constant.as_ref()?;
         match &tensor.data {
-            Data::I64(numbers) => Some(encode_ints(&value.name, &tensor.dims, numbers)),
+            Data::I64(numbers) if value.value_type.element == Element::I64 => {
+                Some(encode_ints(&value.name, &tensor.dims, numbers))
+            }
             _ => None,
         }
     });
@@ -203,6 +206,7 @@ fn backward(
         let site = Site::new(graph.opset, &graph.values, node, Some(&wanted));
         let own = node.operator.gradients(&site, &upstream, builder);
         let own = own.map_err(|reason| fault(index, node, reason))?;
+        builder.check()?;
         for (input, gradient) in node.inputs.iter().zip(own) {
             if let (Some(id), Some(gradient)) = (input, gradient)
                 && wanted[*id]

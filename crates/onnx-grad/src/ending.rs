@@ -23,9 +23,16 @@ pub enum Ending {
 pub fn ending(model: &[u8]) -> Result<Ending, ModelError> {
     let proto = ModelProto::decode(model)?;
     let graph = proto.graph.unwrap_or_default();
-    let output = graph.output.first().map(|output| output.name());
-    let makes = |outputs: &[String]| outputs.iter().any(|name| Some(name.as_str()) == output);
-    let last = graph.node.iter().rev().find(|node| makes(&node.output));
+    let mut output = graph.output.first().map_or("", |output| output.name());
+    // Through a last Identity, which exporters like; nodes are in order.
+    let last = graph.node.iter().rev().find(|node| {
+        let makes = node.output.iter().any(|name| name == output);
+        if makes && node.op_type() == "Identity" {
+            output = node.input.first().map_or("", String::as_str);
+            return false;
+        }
+        makes
+    });
     Ok(match last.map(|node| node.op_type()) {
         Some("Sigmoid" | "Softmax") => Ending::Probabilities,
         Some("LogSoftmax") => Ending::LogProbabilities,

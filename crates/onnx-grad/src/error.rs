@@ -30,7 +30,8 @@ pub enum ModelError {
     },
     /// An operator has no gradient rule.
     #[error(
-        "node `{node}` uses the operator {operator}, which cannot be trained; supported are {}",
+        "node `{node}` uses the operator {operator}, which cannot be trained{}; supported are {}",
+        remedy(operator),
         supported_operators().join(", ")
     )]
     UnsupportedOperator {
@@ -89,4 +90,16 @@ pub enum ModelError {
     /// The features do not fit the model or the normalisation.
     #[error("features: {0}")]
     Features(String),
+}
+
+/// What to do about an operator of another domain, where we know.
+fn remedy(operator: &str) -> &'static str {
+    match operator {
+        "Loop" | "Scan" | "If" => " (export recurrent layers unrolled: in Keras unroll=True)",
+        _ if operator.starts_with(crate::forward::scikit::DOMAIN) => {
+            " by gradients (of scikit-learn's models linear ones and networks can; leave preprocessing to the \
+             job's features and export the model alone)"
+        }
+        _ => "",
+    }
 }

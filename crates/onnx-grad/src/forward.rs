@@ -1,6 +1,8 @@
 //! The first stage: a user's model, checked.
 
+mod bounds;
 mod parameters;
+pub(crate) mod scikit;
 
 use std::collections::BTreeMap;
 
@@ -72,6 +74,8 @@ pub struct ForwardModel {
     pub(crate) graph: Graph,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) kernels: Kernels,
+    /// Nodes of any graph that is written of it.
+    pub(crate) written_nodes_max: usize,
 }
 
 impl std::fmt::Debug for ForwardModel {
@@ -96,14 +100,12 @@ impl ForwardModel {
                 bytes_max: limits.model_bytes_max,
             });
         }
-        let proto = ModelProto::decode(bytes)?;
+        let mut proto = ModelProto::decode(bytes)?;
         let opset = opset(&proto)?;
-        let Some(graph) = &proto.graph else {
-            return Err(ModelError::Graph(
-                "is missing; export the model again".to_owned(),
-            ));
-        };
-        check_bounds(graph, limits)?;
+        let missing = || ModelError::Graph("is missing; export the model again".to_owned());
+        bounds::check(proto.graph.as_ref().ok_or_else(missing)?, limits)?;
+        scikit::rewrite(&mut proto)?;
+        let graph = proto.graph.as_ref().ok_or_else(missing)?;
         let mut reader = Reader {
             limits,
             opset,
@@ -134,6 +136,7 @@ impl ForwardModel {
             graph,
             parameters,
             kernels: Kernels::default(),
+            written_nodes_max: limits.written_nodes_max,
         })
     }
 
@@ -196,47 +199,6 @@ fn opset(proto: &ModelProto) -> Result<i64, ModelError> {
         });
     }
     Ok(opset)
-}
-
-fn check_bounds(graph: &GraphProto, limits: &Limits) -> Result<(), ModelError> {
-    let too_many = |what: &str, count: usize, max: usize| {
-        Err(ModelError::Graph(format!(
-            "has {count} {what}, more than {max}"
-        )))
-    };
-    if graph.node.len() > limits.nodes_max {
-        return too_many("nodes", graph.node.len(), limits.nodes_max);
-    }
-    if graph.initializer.len() > limits.initializers_max {
-        return too_many(
-            "initialisers",
-            graph.initializer.len(),
-            limits.initializers_max,
-        );
-    }
-    if !graph.sparse_initializer.is_empty() {
-        return Err(ModelError::Graph(
-            "has sparse initialisers, which are not supported; store them dense".to_owned(),
-        ));
-    }
-    let node_names = graph.node.iter().flat_map(|node| {
-        [node.name(), node.op_type(), node.domain()]
-            .into_iter()
-            .chain(node.input.iter().map(String::as_str))
-            .chain(node.output.iter().map(String::as_str))
-    });
-    let tensor_names = graph.initializer.iter().map(|tensor| tensor.name());
-    let info_names = graph
-        .input
-        .iter()
-        .chain(&graph.output)
-        .map(|info| info.name());
-    for name in node_names.chain(tensor_names).chain(info_names) {
-        if name.len() > limits.name_bytes_max {
-            return too_many("bytes in one name", name.len(), limits.name_bytes_max);
-        }
-    }
-    Ok(())
 }
 
 struct Reader<'a> {
@@ -405,7 +367,7 @@ impl Reader<'_> {
             inputs,
             outputs: Vec::new(),
         };
-        let (types, mut constant) = self.infer(&node).map_err(&fail)?;
+        let (types, constants) = self.infer(&node).map_err(&fail)?;
         if proto.output.is_empty() || proto.output.len() > types.len() {
             return Err(fail(format!(
                 "has {} outputs, {} are expected",
@@ -416,7 +378,8 @@ impl Reader<'_> {
         if proto.output.iter().all(String::is_empty) {
             return Err(ModelError::Graph("has a value without a name".to_owned()));
         }
-        for (index, (name, value_type)) in proto.output.iter().zip(types).enumerate() {
+        let constants = constants.into_iter().chain(std::iter::repeat(None));
+        for ((name, value_type), constant) in proto.output.iter().zip(types).zip(constants) {
             self.check_size(&value_type.shape).map_err(&fail)?;
             // `check_size` has seen that the product does not overflow.
             self.activation_elements += elements_per_example(&value_type.shape).unwrap_or(0);
@@ -431,19 +394,25 @@ impl Reader<'_> {
                 name => Some(self.define(Value {
                     name: name.to_owned(),
                     value_type,
-                    // What an operator knows is its first output.
-                    constant: constant.take().filter(|_| index == 0),
+                    constant,
                 })?),
             });
         }
         Ok(node)
     }
 
-    fn infer(&self, node: &Node) -> Result<(Vec<ValueType>, Option<Tensor>), String> {
+    fn infer(&self, node: &Node) -> Result<(Vec<ValueType>, Vec<Option<Tensor>>), String> {
         let site = crate::graph::Site::new(self.opset, &self.values, node, None);
         let types = node.operator.infer(&site)?;
-        let constant = node.operator.constant(&site, self.limits)?;
-        Ok((types, constant))
+        let mut constants = node.operator.constants(&site, self.limits)?;
+        if node.proto.op_type() != "Constant" {
+            // Otherwise a small file could have one large tensor many times.
+            let few = |tensor: &Tensor| tensor.count() <= ops::KNOWN_MAX as u64;
+            constants
+                .iter_mut()
+                .for_each(|own| *own = own.take().filter(few));
+        }
+        Ok((types, constants))
     }
 
     fn read_outputs(&self, graph: &GraphProto) -> Result<Vec<ValueId>, ModelError> {

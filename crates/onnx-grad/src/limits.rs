@@ -7,6 +7,10 @@ pub struct Limits {
     pub model_bytes_max: usize,
     /// Number of nodes.
     pub nodes_max: usize,
+    /// Inputs and outputs of all nodes together.
+    pub links_max: usize,
+    /// Nodes of a graph that is written for training or evaluation.
+    pub written_nodes_max: usize,
     /// Number of initialisers.
     pub initializers_max: usize,
     /// Elements of any one tensor; of intermediate values, per example.
@@ -24,6 +28,8 @@ impl Default for Limits {
         Self {
             model_bytes_max: 256 << 20,
             nodes_max: 10_000,
+            links_max: 50_000,
+            written_nodes_max: 100_000,
             initializers_max: 10_000,
             tensor_elements_max: 64 << 20,
             activation_elements_max: 16 << 20,

@@ -8,7 +8,7 @@ use fl_model::Loss;
 
 use crate::builder::GraphBuilder;
 use crate::error::ModelError;
-use crate::graph::{Graph, Value, ValueId};
+use crate::graph::{Graph, Node, Value, ValueId};
 use crate::shape::{Dim, Shape, ValueType, as_reshape, elements_per_example};
 
 /// Nodes that a loss has written.
@@ -31,16 +31,27 @@ pub(crate) fn logits(graph: &Graph, loss: Loss) -> ValueId {
         Loss::BinaryCrossEntropy => &["Sigmoid"],
         _ => &[],
     };
-    graph
-        .nodes
-        .iter()
-        .find(|node| node.outputs.first() == Some(&Some(graph.output())))
-        .filter(|node| included.contains(&node.operator.name()))
-        .filter(|node| {
-            loss != Loss::SoftmaxCrossEntropy || crate::ops::is_over_last_axis(graph, node)
-        })
-        .and_then(|node| node.inputs.first().copied().flatten())
-        .unwrap_or(graph.output())
+    let mut last = graph.output();
+    // Exporters like to end in an Identity. Nodes are in order, so one pass from the back meets them all.
+    for node in graph.nodes.iter().rev() {
+        if node.outputs.first() != Some(&Some(last)) {
+            continue;
+        }
+        let (name, input) = (node.operator.name(), node.inputs.first().copied().flatten());
+        match input {
+            Some(input) if name == "Identity" => last = input,
+            Some(input) if included.contains(&name) && is_of_examples(graph, node, loss) => {
+                return input;
+            }
+            _ => break,
+        }
+    }
+    graph.output()
+}
+
+/// Whether a last node is over what the loss is over.
+fn is_of_examples(graph: &Graph, node: &Node, loss: Loss) -> bool {
+    loss != Loss::SoftmaxCrossEntropy || crate::ops::is_over_last_axis(graph, node)
 }
 
 /// Writes the loss over these logits.

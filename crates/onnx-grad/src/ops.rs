@@ -50,6 +50,7 @@ mod hard_sigmoid;
 mod hard_swish;
 mod identity;
 mod instance_normalization;
+mod is_inf;
 mod is_nan;
 mod layer_normalization;
 mod leaky_relu;
@@ -140,6 +141,8 @@ mod unsqueeze;
 mod where_op;
 mod xor;
 
+pub(crate) use shared_axes::KNOWN_MAX;
+
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::{Graph, Node, Site, Value};
@@ -163,9 +166,14 @@ pub(crate) trait Operator: Sync {
     /// Types of the outputs, or why the node cannot be trained.
     fn infer(&self, site: &Site<'_>) -> Result<Vec<ValueType>, String>;
 
-    /// The numbers it makes, where they are known without running.
+    /// The numbers that its first output is, where they are known without running.
     fn constant(&self, _site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
         Ok(None)
+    }
+
+    /// The same for each of the outputs, of which the last may be left out.
+    fn constants(&self, site: &Site<'_>, limits: &Limits) -> Result<Vec<Option<Tensor>>, String> {
+        Ok(vec![self.constant(site, limits)?])
     }
 
     /// Additions and multiplications of a forward pass for one example: one for every element of the
@@ -275,6 +283,7 @@ static OPERATORS: &[&dyn Operator] = &[
     &hard_swish::HardSwish,
     &identity::Identity,
     &instance_normalization::InstanceNormalization,
+    &is_inf::IsInf,
     &is_nan::IsNaN,
     &layer_normalization::LayerNormalization,
     &leaky_relu::LeakyRelu,

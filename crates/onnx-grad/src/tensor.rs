@@ -12,6 +12,7 @@ const EXTERNAL: i32 = 1;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Data {
     F32(Vec<f32>),
+    /// int64, or int32.
     I64(Vec<i64>),
     /// int64 of which some depend on the batch.
     Sizes(Vec<Int>),
@@ -54,6 +55,11 @@ impl Tensor {
             dims,
             data: Data::Bool(values),
         }
+    }
+
+    /// Number of elements.
+    pub(crate) fn count(&self) -> u64 {
+        self.dims.iter().product()
     }
 
     /// Its elements, where they are whole numbers.
@@ -171,6 +177,16 @@ fn read(proto: &TensorProto, element: Element) -> Result<Data, String> {
                 .collect(),
         ),
         (Element::I64, None) => Data::I64(proto.int64_data.clone()),
+        (Element::I32, Some(raw)) => Data::I64(
+            raw.as_chunks::<4>()
+                .0
+                .iter()
+                .map(|bytes| i64::from(i32::from_le_bytes(*bytes)))
+                .collect(),
+        ),
+        (Element::I32, None) => {
+            Data::I64(proto.int32_data.iter().copied().map(i64::from).collect())
+        }
         (Element::Bool, Some(raw)) => Data::Bool(raw.iter().map(|byte| *byte != 0).collect()),
         (Element::Bool, None) => {
             Data::Bool(proto.int32_data.iter().map(|number| *number != 0).collect())

@@ -2,6 +2,7 @@
 
 use crate::{ForwardModel, Limits};
 
+mod bounds;
 mod convolution;
 mod einsum;
 mod elementwise;
@@ -12,6 +13,7 @@ mod recurrent;
 mod reductions;
 mod resampling;
 mod rewired;
+mod scikit;
 mod shapes;
 
 fn parse(bytes: &[u8]) -> Result<ForwardModel, crate::ModelError> {

@@ -71,13 +71,14 @@ pub fn bits(stream: u64, index: usize) -> u64 {
     z ^ (z >> 31)
 }
 
-/// In [-1, 1).
-fn uniform(stream: u64, count: usize) -> Vec<f32> {
+/// Numbers of a stream in [-1, 1).
+pub fn uniform(stream: u64, count: usize) -> Vec<f32> {
     let number = |index| ((bits(stream, index) >> 40) as f64 / f64::from(1 << 23) - 1.0) as f32;
     (0..count).map(number).collect()
 }
 
-fn below(stream: u64, count: usize, high: u64) -> Vec<i64> {
+/// Whole numbers of a stream from 0 to below `high`.
+pub fn below(stream: u64, count: usize, high: u64) -> Vec<i64> {
     let number = |index| ((bits(stream, index) >> 33) % high) as i64;
     (0..count).map(number).collect()
 }

@@ -25,7 +25,7 @@ pub(super) fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
         let Data::F32(initial) = &tensor.data else {
             continue;
         };
-        if tensor.dims.is_empty() || initial.is_empty() {
+        if tensor.dims.is_empty() || initial.is_empty() || is_made_up(&value.name, initial) {
             continue;
         }
         if let Some(at) = initial.iter().position(|number| !number.is_finite()) {
@@ -61,4 +61,11 @@ fn statistics(graph: &Graph) -> BTreeSet<ValueId> {
         ids.collect::<Vec<_>>()
     };
     graph.nodes.iter().flat_map(of_node).collect()
+}
+
+/// Whether PyTorch's newer exporter has made a number of its own an initialiser, such as the factor of
+/// attention's scores: it calls them `val_7`, and users' parameters as they are called in the module.
+fn is_made_up(name: &str, values: &[f32]) -> bool {
+    let number = name.strip_prefix("val_");
+    values.len() == 1 && number.is_some_and(|number| number.parse::<u32>().is_ok())
 }

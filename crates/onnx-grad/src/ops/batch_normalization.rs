@@ -32,10 +32,13 @@ impl Operator for BatchNormalization {
             check_vector(site, index, channels)?;
         }
         let mut types = vec![site.float(0)?.value_type.clone()];
-        // Before, further outputs were such that the runtime does not have either.
-        if site.opset >= TRAINING_MODE_SINCE {
-            types.resize(3, ValueType::f32(vec![Dim::Fixed(channels)]));
-        }
+        // Before, there were those of the batch as well.
+        let outputs = if site.opset >= TRAINING_MODE_SINCE {
+            3
+        } else {
+            5
+        };
+        types.resize(outputs, ValueType::f32(vec![Dim::Fixed(channels)]));
         Ok(types)
     }
 
@@ -70,16 +73,16 @@ impl Operator for BatchNormalization {
 
     /// A model exported in training mode is evaluated with the running statistics all the same.
     fn evaluate(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
-        if int_or(site.proto, "training_mode", 0) == 0 {
+        if int_or(site.proto, "training_mode", 0) == 0 && site.proto.output.len() == 1 {
             return Ok(false);
         }
         let mut node = site.proto.clone();
         node.output.truncate(1);
         node.attribute.retain(|own| own.name() != "training_mode");
         graph.nodes.push(node);
-        for index in [1, 2] {
+        for index in 1..5 {
             if let Some(output) = site.optional_output(index) {
-                let running = &site.input(2 + index)?.name;
+                let running = &site.input(4 - index % 2)?.name;
                 graph.node_into("Identity", &[running], &[], output.name.clone());
             }
         }

@@ -32,7 +32,8 @@ impl Operator for Cast {
     fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
         let types = self.infer(site)?;
         match types.first().map(|own| own.element) {
-            Some(Element::I64) => shared::known_in(site, types),
+            // TensorFlow computes shapes in int32.
+            Some(Element::I64 | Element::I32) => shared::known_in(site, types),
             _ => Ok(None),
         }
     }

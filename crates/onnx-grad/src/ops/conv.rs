@@ -3,8 +3,9 @@
 
 use super::shared_blocked::Blocked;
 use super::shared_convolution::{Convolution, bias_gradient};
-use super::shared_windows::Windows;
+use super::shared_windows::{TAPS_MAX, Windows, check_taps};
 use super::{InputGradients, Operator};
+use crate::attributes::{ints, text_or};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::shape::{Dim, Shape, ValueType, show};
@@ -36,11 +37,11 @@ impl Operator for Conv {
     }
 
     fn train(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
-        in_blocks(site, true, graph)
+        Ok(in_blocks(site, true, graph)? || explicit(site, graph)?)
     }
 
     fn evaluate(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
-        in_blocks(site, false, graph)
+        Ok(in_blocks(site, false, graph)? || explicit(site, graph)?)
     }
 
     fn gradient(
@@ -77,6 +78,7 @@ fn read(site: &Site<'_>) -> Result<Convolution, String> {
     let x = site.float(0)?;
     let weights = Convolution::weights(site)?;
     let windows = Windows::read(site, x.shape(), &weights[2..])?;
+    check_taps(&windows.each(|axis| axis.kernel), TAPS_MAX)?;
     let (inputs, outputs) = (Convolution::channels(x)?, weights[0]);
     let group = Convolution::group(site, inputs)?;
     if inputs / group != weights[1] || outputs % group != 0 {
@@ -91,4 +93,21 @@ fn read(site: &Site<'_>) -> Result<Convolution, String> {
         group,
         windows,
     })
+}
+
+/// The node with its pads in numbers, where ONNX Runtime does not find them by itself: for dilated windows.
+fn explicit(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
+    let windows = read(site)?.windows;
+    let automatic = text_or(site.proto, "auto_pad", "NOTSET").starts_with("SAME");
+    if !automatic || windows.0.iter().all(|axis| axis.dilation == 1) {
+        return Ok(false);
+    }
+    let pads = windows.0.iter().map(|axis| axis.begin);
+    let pads: Vec<i64> = pads.chain(windows.0.iter().map(|axis| axis.end)).collect();
+    let mut node = site.proto.clone();
+    node.attribute
+        .retain(|own| !matches!(own.name(), "auto_pad" | "pads"));
+    node.attribute.push(ints("pads", &pads));
+    graph.nodes.push(node);
+    Ok(true)
 }

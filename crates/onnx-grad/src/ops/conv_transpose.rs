@@ -2,7 +2,7 @@
 //! w[c, m, t]·x[n, c, p]`, in one or two dimensions. Saves `x` and `w`.
 
 use super::shared_convolution::{Convolution, bias_gradient};
-use super::shared_windows::Windows;
+use super::shared_windows::{TAPS_MAX, Windows, check_taps};
 use super::{InputGradients, Operator};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
@@ -59,6 +59,7 @@ fn read(site: &Site<'_>) -> Result<Convolution, String> {
     let x = site.float(0)?;
     let weights = Convolution::weights(site)?;
     let windows = Windows::read_transposed(site, x.shape(), &weights[2..])?;
+    check_taps(&windows.each(|axis| axis.kernel), TAPS_MAX)?;
     let outputs = Convolution::channels(x)?;
     let group = Convolution::group(site, outputs)?;
     let inputs = weights[1].checked_mul(group);

@@ -1,6 +1,6 @@
 //! Identity: `y = x`. Saves nothing.
 
-use super::{InputGradients, Operator};
+use super::{InputGradients, Operator, shared_axes};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::limits::Limits;
@@ -20,7 +20,8 @@ impl Operator for Identity {
     }
 
     fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
-        Ok(site.input(0)?.constant.clone())
+        let few = |tensor: &&Tensor| tensor.count() <= shared_axes::KNOWN_MAX as u64;
+        Ok(site.input(0)?.constant.as_ref().filter(few).cloned())
     }
 
     /// `dx = dy`.

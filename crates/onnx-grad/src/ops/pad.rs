@@ -1,5 +1,5 @@
-//! Pad: a border along some axes, of a constant, of the value mirrored at its edge (`reflect`), or of the
-//! edge itself. Saves nothing.
+//! Pad: a border along some axes, of a constant, of the value mirrored at its edge (`reflect`), of the edge
+//! itself, or of the value's other end (`wrap`). Saves nothing.
 
 use super::{InputGradients, Operator, shared_axes};
 use crate::attributes::text_or;
@@ -7,6 +7,9 @@ use crate::builder::GraphBuilder;
 use crate::graph::Site;
 use crate::shape::{Dim, ValueType, show};
 use shared_axes::Matrix;
+
+/// First operator set that has the mode `wrap`.
+const WRAP_SINCE: i64 = 19;
 
 pub(crate) struct Pad;
 
@@ -61,6 +64,7 @@ enum Mode {
     Constant,
     Reflect,
     Edge,
+    Wrap,
 }
 
 fn mode(site: &Site<'_>) -> Result<Mode, String> {
@@ -68,8 +72,9 @@ fn mode(site: &Site<'_>) -> Result<Mode, String> {
         "constant" => Ok(Mode::Constant),
         "reflect" => Ok(Mode::Reflect),
         "edge" => Ok(Mode::Edge),
+        "wrap" if site.opset >= WRAP_SINCE => Ok(Mode::Wrap),
         other => Err(format!(
-            "pads in the mode `{other}`; supported are constant, reflect and edge"
+            "pads in the mode `{other}`; supported are constant, reflect, edge and, from opset {WRAP_SINCE} on, wrap"
         )),
     }
 }
@@ -96,6 +101,10 @@ impl Border {
                 let inside = 0..self.size;
                 inside.contains(&self.before) && inside.contains(&self.after)
             }
+            Mode::Wrap => {
+                let around = 0..=self.size;
+                around.contains(&self.before) && around.contains(&self.after)
+            }
         };
         match allowed {
             true => Ok(()),
@@ -117,6 +126,7 @@ impl Border {
             let from = match (mode, at - self.before) {
                 (Mode::Reflect, from @ ..0) => -from,
                 (Mode::Reflect, from) if from > last => 2 * last - from,
+                (Mode::Wrap, from) => from.rem_euclid(self.size),
                 (_, from) => from.clamp(0, last),
             };
             matrix.add(from as u64, at as u64, 1.0);

@@ -85,7 +85,7 @@ pub(super) fn known_broadcast(
 
 /// The known whole numbers of the first input in another shape.
 pub(super) fn known_in(site: &Site<'_>, types: Vec<ValueType>) -> Result<Option<Tensor>, String> {
-    let values = site.input(0)?.constant.as_ref().and_then(Tensor::ints);
+    let values = Known::ints(site.input(0)?).map(Known::into_values);
     let shape = types
         .into_iter()
         .next()

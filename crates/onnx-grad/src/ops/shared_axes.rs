@@ -7,7 +7,7 @@ use crate::tensor::Tensor;
 
 /// Most whole numbers that are worked out while a model is read. Shapes are shorter by far; positions in
 /// a sequence may be as many.
-pub(super) const KNOWN_MAX: usize = 4096;
+pub(crate) const KNOWN_MAX: usize = 4096;
 
 /// An input whose elements are only moved: float32, or of a type that has no gradient.
 pub(super) fn moved_element(site: &Site<'_>, index: usize) -> Result<Element, String> {

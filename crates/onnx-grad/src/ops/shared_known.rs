@@ -3,6 +3,7 @@
 //! Exporters compute shapes in the graph, so that these are few numbers, of which some may depend on the
 //! size of the batch.
 
+use super::shared_axes;
 use crate::graph::{Site, Value};
 use crate::shape::Int;
 use crate::tensor::{Data, Tensor};
@@ -14,9 +15,10 @@ pub(super) struct Known<T> {
 }
 
 impl Known<Int> {
-    /// The whole numbers of a value.
+    /// The whole numbers of a value, where they are few, as the sizes of shapes are.
     pub(super) fn ints(value: &Value) -> Option<Self> {
-        let tensor = value.constant.as_ref()?;
+        let few = |tensor: &&Tensor| tensor.count() <= shared_axes::KNOWN_MAX as u64;
+        let tensor = value.constant.as_ref().filter(few)?;
         Some(Self {
             dims: tensor.dims.clone(),
             values: tensor.ints()?,
@@ -47,12 +49,38 @@ impl Known<bool> {
 }
 
 impl<T: Copy> Known<T> {
+    /// The elements alone.
+    pub(super) fn into_values(self) -> Vec<T> {
+        self.values
+    }
+
     /// What becomes of each element; none where one of them is not known any more.
     pub(super) fn map<U>(&self, change: impl Fn(T) -> Option<U>) -> Option<Known<U>> {
         let values = self.values.iter().copied().map(change);
         Some(Known {
             dims: self.dims.clone(),
             values: values.collect::<Option<Vec<U>>>()?,
+        })
+    }
+
+    /// The elements at these places along each of the axes, which come in this order and are all of them.
+    pub(super) fn picked(&self, axes: &[(usize, Vec<usize>)]) -> Option<Self> {
+        let mut steps = vec![1; self.dims.len()];
+        for axis in (1..self.dims.len()).rev() {
+            steps[axis - 1] = steps[axis] * self.dims[axis] as usize;
+        }
+        let mut places = vec![0];
+        for (axis, along) in axes {
+            let step = steps.get(*axis)?;
+            let next = |place: usize| along.iter().map(move |at| place + at * step);
+            places = places.into_iter().flat_map(next).collect();
+        }
+        let values = places
+            .into_iter()
+            .map(|place| self.values.get(place).copied());
+        Some(Self {
+            dims: axes.iter().map(|(_, along)| along.len() as u64).collect(),
+            values: values.collect::<Option<_>>()?,
         })
     }
 

@@ -249,6 +249,22 @@ impl Windows {
     }
 }
 
+/// Most elements of a convolution's window.
+pub(super) const TAPS_MAX: i64 = 16_384;
+
+/// Refuses windows of so many elements that a gradient with nodes for each would be too large.
+pub(super) fn check_taps(kernel: &[i64], taps_max: i64) -> Result<(), String> {
+    let taps = kernel
+        .iter()
+        .try_fold(1i64, |product, size| product.checked_mul(*size));
+    match taps {
+        Some(taps) if taps <= taps_max => Ok(()),
+        _ => Err(format!(
+            "has windows of {kernel:?}, more than {taps_max} elements; use smaller windows, or a global pooling"
+        )),
+    }
+}
+
 /// Every index into an array of these sizes, in row-major order.
 pub(super) fn taps(sizes: &[i64]) -> Vec<Vec<i64>> {
     sizes.iter().fold(vec![Vec::new()], |prefixes, &size| {

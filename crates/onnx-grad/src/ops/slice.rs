@@ -1,5 +1,6 @@
 //! Slice: `y[i] = x[start + i·step]` along some axes, up to `end`. Saves nothing.
 
+use super::shared_known::Known;
 use super::{InputGradients, Operator, shared_axes};
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
@@ -33,13 +34,24 @@ impl Operator for Slice {
     }
 
     fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
-        let (Some(values), [cut]) = (shared_axes::known_list(site, 0), &cuts(site)?[..]) else {
+        let input = site.input(0)?;
+        let Some(known) = Known::ints(input) else {
             return Ok(None);
         };
-        let at = |index: i64| usize::try_from(cut.start + index * cut.step).ok();
-        let kept = (0..cut.count).map(|index| values.get(at(index)?).copied());
-        let kept: Option<Vec<Int>> = kept.collect();
-        Ok(kept.map(shared_axes::known))
+        let cuts = cuts(site)?;
+        let kept = |axis: usize| -> Option<(usize, Vec<usize>)> {
+            let along = match cuts.iter().find(|cut| cut.axis == axis) {
+                Some(cut) => (0..cut.count)
+                    .map(|index| usize::try_from(cut.start + index * cut.step).ok())
+                    .collect::<Option<_>>()?,
+                None => (0..input.shape()[axis].fixed()? as usize).collect(),
+            };
+            Some((axis, along))
+        };
+        let axes: Option<Vec<_>> = (0..input.shape().len()).map(kept).collect();
+        Ok(axes
+            .and_then(|axes| known.picked(&axes))
+            .map(Known::<Int>::tensor))
     }
 
     fn differentiable(&self, input: usize) -> bool {

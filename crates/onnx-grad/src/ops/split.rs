@@ -4,7 +4,9 @@ use super::{InputGradients, Operator, shared_axes};
 use crate::attributes::int_or;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
+use crate::limits::Limits;
 use crate::shape::{Dim, ValueType, normalize_axis, show};
+use crate::tensor::Tensor;
 
 pub(crate) struct Split;
 
@@ -23,6 +25,17 @@ impl Operator for Split {
             Ok(ValueType { element, shape })
         };
         sizes.into_iter().map(piece).collect()
+    }
+
+    /// Lists of sizes are taken apart as well.
+    fn constants(&self, site: &Site<'_>, _limits: &Limits) -> Result<Vec<Option<Tensor>>, String> {
+        let Some(numbers) = shared_axes::known_list(site, 0) else {
+            return Ok(Vec::new());
+        };
+        let mut numbers = numbers.into_iter();
+        let (_, sizes) = pieces(site)?;
+        let piece = |size: u64| shared_axes::known(numbers.by_ref().take(size as usize).collect());
+        Ok(sizes.into_iter().map(piece).map(Some).collect())
     }
 
     fn differentiable(&self, input: usize) -> bool {

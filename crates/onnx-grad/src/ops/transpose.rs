@@ -1,10 +1,13 @@
 //! Transpose: axes in another order. Saves nothing.
 
+use super::shared_known::Known;
 use super::{InputGradients, Operator};
 use crate::attributes::find;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
-use crate::shape::ValueType;
+use crate::limits::Limits;
+use crate::shape::{Int, ValueType};
+use crate::tensor::Tensor;
 
 pub(crate) struct Transpose;
 
@@ -23,6 +26,21 @@ impl Operator for Transpose {
                 .map(|axis| input.shape()[axis])
                 .collect(),
         }])
+    }
+
+    fn constant(&self, site: &Site<'_>, _limits: &Limits) -> Result<Option<Tensor>, String> {
+        let input = site.input(0)?;
+        let Some(known) = Known::ints(input) else {
+            return Ok(None);
+        };
+        let whole = |axis: usize| {
+            let size = input.shape()[axis].fixed()?;
+            Some((axis, (0..size as usize).collect()))
+        };
+        let axes: Option<Vec<_>> = order(site)?.into_iter().map(whole).collect();
+        Ok(axes
+            .and_then(|axes| known.picked(&axes))
+            .map(Known::<Int>::tensor))
     }
 
     /// `dx = dy` with the axes put back.

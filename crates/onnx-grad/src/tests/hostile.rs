@@ -132,7 +132,7 @@ fn the_ways_of_exporters_are_accepted() {
 #[test]
 fn operators_are_refused_by_name() {
     check(
-        "node `make_y` uses the operator Scan, which cannot be trained; supported are Abs, Add,",
+        "node `make_y` uses the operator Scan, which cannot be trained (export recurrent layers unrolled: in Keras unroll=True); supported are Abs, Add,",
         |_, graph| {
             graph.node[0].op_type = Some("Scan".to_owned());
         },

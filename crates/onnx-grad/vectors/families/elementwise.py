@@ -179,6 +179,8 @@ def build(add, p):
             lambda h: (h <= 0.5).astype(float), half)
     stepped("is_nan", [("Sqrt", ["x4"], "r", {}), ("IsNaN", ["r"], "m", {}), ("Where", ["m", "half", "x4"], "s", {})],
             lambda h: jnp.where(h < 0, 0.5, h), half, opset=13)
+    stepped("is_inf", [("Relu", ["x4"], "r", {}), ("Log", ["r"], "l", {}), ("IsInf", ["l"], "m", {}), ("Where", ["m", "half", "x4"], "s", {})],
+            lambda h: jnp.where(h < 0, 0.5, h), half, opset=13)
 
     # Remainders
     add("mod", {"b": p(3), "v": far(p(2, 1)), "w": p(3)},
