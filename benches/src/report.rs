@@ -9,6 +9,9 @@ use serde::Serialize;
 /// Measurements of one thing are repeated that often; the median counts.
 const REPEATS: usize = 15;
 
+/// Operators of a network that are printed; a file has all.
+const OPERATORS_SHOWN: usize = 6;
+
 /// A figure with its unit.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
@@ -20,11 +23,18 @@ pub(crate) struct Figure {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     name: String,
-    /// What is measured, of several of its kind, and what it is made of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    of: Option<String>,
+    /// Of a network: what it is made of, such as dense or conv.
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<String>,
+    /// Of a training step: its examples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<usize>,
+    /// Of a training step: its time as a share of PyTorch's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    /// Of a training step: the share of its time that each operator takes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    operators: BTreeMap<String, f64>,
     parameters: BTreeMap<&'static str, u64>,
     figures: BTreeMap<&'static str, Figure>,
     ratios: BTreeMap<&'static str, f64>,
@@ -34,17 +44,36 @@ impl Row {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            of: None,
             family: None,
+            batch: None,
+            ratio: None,
+            operators: BTreeMap::new(),
             parameters: BTreeMap::new(),
             figures: BTreeMap::new(),
             ratios: BTreeMap::new(),
         }
     }
 
-    pub(crate) fn named(mut self, of: &str, family: &str) -> Self {
-        self.of = Some(of.to_owned());
+    pub(crate) fn family(mut self, family: &str) -> Self {
         self.family = Some(family.to_owned());
+        self
+    }
+
+    pub(crate) fn batch(mut self, batch: usize) -> Self {
+        self.batch = Some(batch);
+        self
+    }
+
+    pub(crate) fn against_torch(mut self, ratio: f64) -> Self {
+        self.ratio = Some(ratio);
+        self
+    }
+
+    /// The time of each operator, of which the row keeps the shares.
+    pub(crate) fn operators(mut self, times: Vec<(String, f64)>) -> Self {
+        let all: f64 = times.iter().map(|(_, time)| time).sum();
+        let share = |(operator, time): (String, f64)| (operator, time / all.max(f64::MIN_POSITIVE));
+        self.operators = times.into_iter().map(share).collect();
         self
     }
 
@@ -61,6 +90,17 @@ impl Row {
     pub(crate) fn ratio(mut self, name: &'static str, value: f64) -> Self {
         self.ratios.insert(name, value);
         self
+    }
+}
+
+impl Row {
+    /// The operators that take most, in percent.
+    fn longest_operators(&self) -> String {
+        let mut shares: Vec<(&String, &f64)> = self.operators.iter().collect();
+        shares.sort_by(|a, b| b.1.total_cmp(a.1));
+        let longest = shares.into_iter().take(OPERATORS_SHOWN);
+        let shown = longest.map(|(operator, share)| format!("{operator} {:.0} %", share * 100.0));
+        shown.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -85,9 +125,15 @@ impl Report {
             .ratios
             .iter()
             .map(|(name, ratio)| format!("{name} ×{ratio:.3}"));
-        let of = row.of.iter().map(|of| format!("{of:<18}"));
-        let all: Vec<String> = of.chain(parameters).chain(figures).chain(ratios).collect();
+        let batch = row.batch.iter().map(|batch| format!("batch {batch:<3}"));
+        let ratio = row.ratio.iter();
+        let ratio = ratio.map(|ratio| format!("step / PyTorch ×{ratio:.3}"));
+        let first = batch.chain(ratio).chain(parameters);
+        let all: Vec<String> = first.chain(figures).chain(ratios).collect();
         println!("{:<24} {}", row.name, all.join("  "));
+        if !row.operators.is_empty() {
+            println!("{:<24} {}", "", row.longest_operators());
+        }
         self.rows.push(row);
     }
 

@@ -10,20 +10,18 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use fl_model::TrainingSpec;
 use onnx_train::LocalTrainer;
-use onnx_train::testing::{Network, golden};
+use onnx_train::testing::{Network, golden, operator_times};
 
 use crate::report::{Report, Row};
 
 const BATCHES: [usize; 3] = [1, 10, 32];
 
-/// Batch at which memory is measured.
-const MEMORY_BATCH: usize = 10;
+/// Batch at which memory and operators are looked at too.
+const CLOSE_BATCH: usize = 10;
 
 /// How long the steps of one measurement should take together, and how many measurements there are.
 const SPAN_S: f64 = 0.1;
 const REPEATS: usize = 5;
-
-const STEPS: &str = "training step";
 
 /// Measures every network, or those that are named; against PyTorch where a Python that has it is given.
 pub(crate) fn measure(report: &mut Report, names: &[String], torch: Option<&Path>) -> Result<()> {
@@ -39,6 +37,7 @@ pub(crate) fn measure(report: &mut Report, names: &[String], torch: Option<&Path
             known.join(", ")
         );
     }
+    let folder = tempfile::tempdir().context("no folder for profiles")?;
     let mut torch = torch.map(Torch::start).transpose()?;
     let mut ratios: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for own in golden
@@ -54,22 +53,25 @@ pub(crate) fn measure(report: &mut Report, names: &[String], torch: Option<&Path
                 .map(|torch| torch.step_us(&own.name, batch))
                 .transpose()?;
             let ours = before.min(step_us(&network, batch)?);
-            let mut row = Row::new(STEPS)
-                .named(&own.name, &own.family)
-                .parameter("batch", batch as u64)
+            let mut row = Row::new(&own.name)
+                .family(&own.family)
+                .batch(batch)
                 .figure("step", ours, "µs");
             if let Some(theirs) = theirs.flatten() {
                 row = row
-                    .figure("PyTorch", theirs, "µs")
-                    .ratio("step / PyTorch", ours / theirs);
+                    .figure("PyTorch's step", theirs, "µs")
+                    .against_torch(ours / theirs);
                 ratios
                     .entry(own.family.clone())
                     .or_default()
                     .push(ours / theirs);
             }
+            if batch == CLOSE_BATCH {
+                row = memory(row, &own.name, torch.as_ref())?;
+                row = row.operators(operator_times(&network, batch, folder.path()));
+            }
             report.add(row);
         }
-        memory(report, own, torch.as_ref())?;
     }
     summarize(report, &ratios);
     Ok(())
@@ -85,12 +87,13 @@ fn summarize(report: &mut Report, ratios: &BTreeMap<String, Vec<f64>>) {
             continue;
         }
         let mean = (of.iter().map(|ratio| ratio.ln()).sum::<f64>() / of.len() as f64).exp();
-        let worst = of.iter().copied().fold(0.0, f64::max);
-        let row = Row::new("training steps").named(family, family);
+        let largest = of.iter().copied().fold(0.0, f64::max);
         report.add(
-            row.parameter("measured", of.len() as u64)
-                .ratio("geometric mean of step / PyTorch", mean)
-                .ratio("largest", worst),
+            Row::new(&format!("geometric mean, {family}"))
+                .family(family)
+                .against_torch(mean)
+                .parameter("measured", of.len() as u64)
+                .ratio("largest", largest),
         );
     }
 }
@@ -121,29 +124,21 @@ fn step_us(network: &Network, batch: usize) -> Result<f64> {
     Ok(times[REPEATS / 2] * 1e6)
 }
 
-/// Peak of resident memory, each in a process of its own.
-fn memory(
-    report: &mut Report,
-    own: &onnx_train::testing::Golden,
-    torch: Option<&Torch>,
-) -> Result<()> {
+/// Adds the peak of resident memory, each in a process of its own.
+fn memory(row: Row, name: &str, torch: Option<&Torch>) -> Result<Row> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--peak", &own.name]);
+    command.args(["--peak", name]);
     let ours = bytes(&mut command)?;
-    let mut row = Row::new("peak memory")
-        .named(&own.name, &own.family)
-        .parameter("batch", MEMORY_BATCH as u64)
-        .figure("resident", ours / MIB, "MiB");
-    if let Some(torch) = torch {
-        let mut command = torch.command();
-        command.args(["--memory", &own.name, &MEMORY_BATCH.to_string()]);
-        let theirs = bytes(&mut command)?;
-        row = row
-            .figure("PyTorch", theirs / MIB, "MiB")
-            .ratio("resident / PyTorch", ours / theirs);
-    }
-    report.add(row);
-    Ok(())
+    let row = row.figure("peak memory", ours / MIB, "MiB");
+    let Some(torch) = torch else {
+        return Ok(row);
+    };
+    let mut command = torch.command();
+    command.args(["--memory", name, &CLOSE_BATCH.to_string()]);
+    let theirs = bytes(&mut command)?;
+    Ok(row
+        .figure("PyTorch's peak memory", theirs / MIB, "MiB")
+        .ratio("memory / PyTorch", ours / theirs))
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -154,15 +149,11 @@ pub(crate) fn print_peak(name: &str) -> Result<()> {
     let network = Network::load(name);
     let spec = TrainingSpec {
         local_epochs: 5,
-        batch_size: MEMORY_BATCH as u32,
+        batch_size: CLOSE_BATCH as u32,
         ..TrainingSpec::plain(network.loss, 1e-4)
     };
     let mut trainer = LocalTrainer::new(&network.model, &spec)?;
-    trainer.run(
-        &network.parameters,
-        &network.examples(MEMORY_BATCH),
-        [7; 32],
-    )?;
+    trainer.run(&network.parameters, &network.examples(CLOSE_BATCH), [7; 32])?;
     let status =
         fs::read_to_string("/proc/self/status").context("peak memory is read on Linux only")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
+use ort::session::builder::SessionBuilder;
 
 use crate::error::TrainError;
 
@@ -67,15 +68,26 @@ pub fn init_runtime(path: Option<&Path>) -> Result<(), TrainError> {
 /// # Errors
 /// [`init_runtime`] has not been called, or ONNX Runtime refuses the model.
 pub fn session(model: &[u8]) -> Result<Session, TrainError> {
+    Ok(builder()?.commit_from_memory(model)?)
+}
+
+/// The same, which writes how long each node took into a file whose name begins with this, when
+/// [`Session::end_profiling`] says so.
+#[cfg(feature = "test")]
+pub(crate) fn profiled_session(model: &[u8], profile: &Path) -> Result<Session, TrainError> {
+    let mut builder = builder()?.with_profiling(profile)?;
+    Ok(builder.commit_from_memory(model)?)
+}
+
+fn builder() -> Result<SessionBuilder, TrainError> {
     let loaded = LOADED.get().ok_or(TrainError::RuntimeMissing)?;
-    let session = Session::builder(&loaded.environment)?
+    let builder = Session::builder(&loaded.environment)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_parallel_execution(false)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
         .with_deterministic_compute(true)?
-        .with_log_level(LogLevel::Error)?
-        .commit_from_memory(model)?;
-    Ok(session)
+        .with_log_level(LogLevel::Error)?;
+    Ok(builder)
 }

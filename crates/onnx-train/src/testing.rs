@@ -2,6 +2,8 @@
 //! of them in float64, with weights and examples drawn as the script there draws them. What is missing or
 //! damaged ends the program that asks.
 
+mod profile;
+
 use std::fmt::Debug;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use onnx_grad::{ForwardModel, Limits, Parameter};
 use serde::Deserialize;
 
 use crate::{Examples, Input, Matrix, Targets};
+
+pub use profile::operator_times;
 
 /// Streams of random numbers, as in the script.
 const INPUTS: u64 = 0;

@@ -43,6 +43,15 @@ impl LocalTrainer {
     /// # Errors
     /// The model cannot be trained as asked, or the runtime is not loaded.
     pub fn new(model: &[u8], spec: &TrainingSpec) -> Result<Self, TrainError> {
+        Self::in_session(model, spec, session)
+    }
+
+    /// The same, in a session that the caller makes of the graph.
+    pub(crate) fn in_session(
+        model: &[u8],
+        spec: &TrainingSpec,
+        session: impl FnOnce(&[u8]) -> Result<Session, TrainError>,
+    ) -> Result<Self, TrainError> {
         let model = parse_for_runtime(model)?;
         check_class_weights(&model, spec)?;
         let graph = training_graph(&model, spec, !spec.class_weights.is_empty())?;
@@ -53,6 +62,12 @@ impl LocalTrainer {
             graph,
             session,
         })
+    }
+
+    /// Ends the session's profile and gives its file.
+    #[cfg(feature = "test")]
+    pub(crate) fn end_profiling(&mut self) -> Result<String, TrainError> {
+        Ok(self.session.end_profiling()?)
     }
 
     /// What this trainer does, in a round.
