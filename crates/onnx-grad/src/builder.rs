@@ -8,6 +8,7 @@ use crate::attributes::{int, ints};
 use crate::error::ModelError;
 use crate::graph::Value;
 use crate::kernels::Kernels;
+use crate::ops::Count;
 use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
@@ -38,6 +39,8 @@ pub(crate) struct GraphBuilder {
     pub(crate) noise: Vec<Noise>,
     /// What the graph may use beside ONNX's own operators.
     pub(crate) kernels: Kernels,
+    /// How many numbers a batch has for a channel, by how many an example has.
+    pub(crate) counts: BTreeMap<u64, Count>,
     saved: BTreeMap<(String, &'static str), String>,
     used: BTreeSet<String>,
     scalars: BTreeMap<u32, String>,
@@ -57,6 +60,7 @@ impl GraphBuilder {
             statistics: BTreeMap::new(),
             noise: Vec::new(),
             kernels: Kernels::default(),
+            counts: BTreeMap::new(),
             saved: BTreeMap::new(),
             used: taken.into_iter().collect(),
             scalars: BTreeMap::new(),

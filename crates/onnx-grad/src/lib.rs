@@ -27,6 +27,7 @@
 mod attributes;
 mod builder;
 mod cost;
+mod descent;
 mod differentiate;
 mod ending;
 mod error;

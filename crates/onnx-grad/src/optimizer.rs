@@ -4,6 +4,7 @@ use fl_model::{LocalOptimizer, TrainingSpec};
 
 use crate::attributes::int;
 use crate::builder::GraphBuilder;
+use crate::descent;
 use crate::differentiate::Move;
 use crate::error::ModelError;
 use crate::forward::Parameter;
@@ -28,15 +29,27 @@ pub(crate) struct Written {
     pub(crate) learning_rate: String,
 }
 
-/// Writes the updates of all parameters.
+/// Writes the updates of all parameters; `seed` is the gradient that all theirs come from.
 pub(crate) fn write(
     spec: &TrainingSpec,
     updates: &[Update<'_>],
+    seed: &str,
     graph: &mut GraphBuilder,
 ) -> Result<Written, ModelError> {
     check_training(spec)?;
     let mut state = Vec::new();
     let rate = graph.fresh("fl.learning_rate");
+    if is_plain(spec) {
+        let moves = updates.iter();
+        let moves: Vec<(&str, &Move)> = moves
+            .map(|own| (&own.parameter.name[..], own.moves))
+            .collect();
+        return Ok(Written {
+            outputs: descent::write(seed, &rate, &moves, graph),
+            state,
+            learning_rate: rate,
+        });
+    }
     let cut = cut_to_norm(spec, updates, graph);
     let step = Step {
         spec,
@@ -150,6 +163,19 @@ pub fn check_training(spec: &TrainingSpec) -> Result<(), ModelError> {
         None => Ok(()),
         Some((name, value, _, range)) => Err(ModelError::Setting { name, value, range }),
     }
+}
+
+/// Whether a step is the gradient times the learning rate and nothing else.
+fn is_plain(spec: &TrainingSpec) -> bool {
+    let LocalOptimizer::Sgd { momentum, .. } = spec.optimizer else {
+        return false;
+    };
+    [
+        momentum,
+        spec.weight_decay,
+        spec.proximal,
+        spec.gradient_norm_max,
+    ] == [0.0; 4]
 }
 
 /// What all gradients are multiplied by so that together they have no larger norm than the spec allows,

@@ -121,7 +121,7 @@ impl TrainingGraph {
             outputs: after,
             state,
             learning_rate,
-        } = optimizer::write(spec, &updates, &mut builder)?;
+        } = optimizer::write(spec, &updates, &loss.gradient, &mut builder)?;
         let loss_sum = builder.reduce_sum(&loss.per_example, &[0], false);
 
         let fixed =

@@ -10,8 +10,8 @@ use super::shared_normalization::{channels, check_vector, epsilon, inverse_devia
 use super::{InputGradients, Operator};
 use crate::attributes::{float, float_or, int, int_or};
 use crate::builder::GraphBuilder;
-use crate::graph::Site;
-use crate::shape::{Dim, ValueType};
+use crate::graph::{Site, Value};
+use crate::shape::{Dim, ValueType, elements_per_example};
 
 /// Where the node does not say, from the ONNX specification.
 const MOMENTUM_DEFAULT: f32 = 0.9;
@@ -129,10 +129,9 @@ fn input_gradient(
 ) -> Result<String, String> {
     let x = site.input(0)?;
     let channels = channels(site)?;
-    let count = numbers_a_channel(&x.name, channels, graph);
+    let count = numbers_a_channel(x, channels, graph);
     let slope = graph.node("Mul", &[&site.input(1)?.name, inverse], &[]);
-    let part = graph.node("Div", &[&slope, &count], &[]);
-    let part = graph.node("Neg", &[&part], &[]);
+    let part = graph.node("Div", &[&slope, &count.negative], &[]);
     let shift = graph.node("Mul", &[&part, dbias], &[]);
     let bend = graph.node("Mul", &[dscale, inverse], &[]);
     let bend = graph.node("Mul", &[&part, &bend], &[]);
@@ -185,10 +184,10 @@ fn composed(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], St
     let x = site.input(0)?;
     let rank = x.shape().len();
     let axes = reduced_axes(rank);
-    let count = numbers_a_channel(&x.name, channels(site)?, graph);
+    let count = numbers_a_channel(x, channels(site)?, graph);
     let mean = |value: &str, graph: &mut GraphBuilder| {
         let sum = graph.reduce_sum(value, &axes, false);
-        graph.node("Div", &[&sum, &count], &[])
+        graph.node("Div", &[&sum, &count.positive], &[])
     };
     let middle = mean(&x.name, graph);
     let beside = column(&middle, rank, graph);
@@ -225,14 +224,35 @@ fn reduced_axes(rank: usize) -> Vec<i64> {
 
 /// A number for each channel, to be broadcast over the input.
 fn column(vector: &str, rank: usize, graph: &mut GraphBuilder) -> String {
+    if rank == 2 {
+        return vector.to_owned();
+    }
     let mut shape = vec![-1];
     shape.resize(rank.saturating_sub(1), 1);
     graph.reshape(vector, &shape)
 }
 
-/// How many numbers the batch has for a channel, as a float of rank 0.
-fn numbers_a_channel(x: &str, channels: u64, graph: &mut GraphBuilder) -> String {
-    let size = graph.size(x);
+/// How many numbers the batch has for a channel, as floats of rank 0.
+#[derive(Clone)]
+pub(crate) struct Count {
+    positive: String,
+    negative: String,
+}
+
+/// Written once for all nodes that have as many of each example.
+fn numbers_a_channel(x: &Value, channels: u64, graph: &mut GraphBuilder) -> Count {
+    let each = elements_per_example(x.shape()).filter(|_| x.shape()[0] == Dim::Batch(1));
+    let each = each.map(|elements| elements / channels);
+    if let Some(known) = each.and_then(|each| graph.counts.get(&each)) {
+        return known.clone();
+    }
+    let size = graph.size(&x.name);
     let channels = graph.scalar(channels as f32);
-    graph.node("Div", &[&size, &channels], &[])
+    let positive = graph.node("Div", &[&size, &channels], &[]);
+    let negative = graph.node("Neg", &[&positive], &[]);
+    let count = Count { positive, negative };
+    if let Some(each) = each {
+        graph.counts.insert(each, count.clone());
+    }
+    count
 }
