@@ -6,9 +6,10 @@ pub mod demo;
 pub mod digest;
 pub mod docker;
 pub mod fetch;
-pub mod guard;
 pub mod processes;
 pub mod supply_chain;
 pub mod testing;
 pub mod tidy;
 pub mod workspace;
+
+pub use fl_guard as guard;

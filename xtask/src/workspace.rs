@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::guard;
+use fl_guard as guard;
 
 /// The four programs of the workspace that a federation is made of, or that guard its servers.
 pub const BINARIES: [&str; 4] = ["cloud-root", "fog-aggregator", "edge-agent", "xtask"];

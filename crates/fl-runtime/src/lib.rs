@@ -6,8 +6,7 @@
 //! Features: `mqtt` (client), `broker` (embedded MQTT broker), `nats`, `control`; settings, stores, keys,
 //! clock, shutdown, logging and the terminal are always there. `test`: what tests stand on.
 
-#[cfg(any(feature = "mqtt", feature = "nats"))]
-mod backoff;
+pub mod backoff;
 #[cfg(feature = "broker")]
 pub mod broker;
 pub mod clock;

@@ -124,8 +124,8 @@ fn header(line: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// A basic string of TOML.
-fn quoted(value: &str) -> String {
+/// A text as a basic string of TOML.
+pub fn quoted(value: &str) -> String {
     let mut text = String::from("\"");
     for c in value.chars() {
         match c {

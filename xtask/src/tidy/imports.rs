@@ -28,7 +28,7 @@ pub(super) enum Layer {
 }
 
 /// Every crate of the workspace and its layer. A crate that is missing here is a finding.
-const LAYERS: [(&str, Layer); 18] = [
+const LAYERS: [(&str, Layer); 19] = [
     ("fl-model", Layer::Model),
     ("fl-wire", Layer::Parts),
     ("fl-aggregate", Layer::Parts),
@@ -38,6 +38,7 @@ const LAYERS: [(&str, Layer); 18] = [
     ("fl-view", Layer::Parts),
     ("fl-round", Layer::Machines),
     ("onnx-train", Layer::World),
+    ("fl-guard", Layer::World),
     ("fl-telemetry", Layer::World),
     ("fl-runtime", Layer::World),
     ("edge-agent", Layer::Programs),

@@ -296,7 +296,7 @@ impl Task {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = tokio::time::sleep(backoff.next_wait()) => {}
                 () = told(&mut self.closing, |closing| *closing) => return,
             }
         }

@@ -78,7 +78,7 @@ impl Follower {
                     self.stream.name()
                 );
             }
-            tokio::time::sleep(self.backoff.next()).await;
+            tokio::time::sleep(self.backoff.next_wait()).await;
         }
     }
 

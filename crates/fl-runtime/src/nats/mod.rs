@@ -125,7 +125,7 @@ impl Nats {
                 told = Some(Instant::now());
                 tracing::warn!("nats at {} is away, retrying: {why}", server.url());
             }
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 

@@ -198,9 +198,11 @@ fn reconnect_delay(attempts: usize) -> Duration {
     }
     let mut backoff = Backoff::new();
     for _ in 2..attempts.min(8) {
-        backoff.next();
+        backoff.next_wait();
     }
-    backoff.next().min(Duration::from_millis(RECONNECT_MS_MAX))
+    backoff
+        .next_wait()
+        .min(Duration::from_millis(RECONNECT_MS_MAX))
 }
 
 #[cfg(test)]

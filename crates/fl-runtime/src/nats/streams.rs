@@ -145,7 +145,7 @@ impl Nats {
         let mut why = String::new();
         for attempt in 0..APPEND_ATTEMPTS {
             if attempt > 0 {
-                tokio::time::sleep(backoff.next()).await;
+                tokio::time::sleep(backoff.next_wait()).await;
             }
             let message = PublishMessage::build()
                 .payload(bytes.clone())

@@ -1,9 +1,11 @@
-//! `xtask guard -- CMD…`: runs a foreign program that knows nothing of us, and ends it when the
+//! `PROGRAM guard -- CMD…`: runs a foreign program that knows nothing of us, and ends it when the
 //! pipe on our standard input closes, however its other end died.
 //!
 //! Two processes stand between the holder of the pipe and CMD. The guard watches pipe and signals.
-//! Its child, `xtask guarded`, asks the kernel to be killed with the guard and becomes CMD, so not
-//! even a SIGKILL of the guard leaves CMD running.
+//! Its child, `PROGRAM guarded --guard PID -- CMD…`, asks the kernel to be killed with the guard and
+//! becomes CMD, so not even a SIGKILL of the guard leaves CMD running. PROGRAM is whoever uses this:
+//! its command line hands these two verbs to [`run`] and [`become_guarded`]. What CMD has started in
+//! its process group ends with it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -14,14 +16,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// How long CMD may take over its own end before it is killed.
 pub const GRACE_MS: u64 = 10_000;
 /// What shells add to a signal's number to make an exit code of it.
-pub(crate) const SIGNAL_CODE_BASE: i32 = 128;
+pub const SIGNAL_CODE_BASE: i32 = 128;
 /// A SIGCHLD that came before we listened is made up for by looking this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -56,7 +58,9 @@ pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
 
 fn own() -> Command {
     let mut command = Command::new(OWN);
-    command.arg0(env!("CARGO_PKG_NAME"));
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
     command
 }
 
@@ -69,8 +73,12 @@ pub fn run(command: &[OsString], grace: Duration) -> Result<u8> {
     watch_stdin(sender);
     let mut kill_at: Option<Instant> = None;
     loop {
-        if let Some(status) = child.try_wait().context("cannot wait for the command")? {
-            return Ok(code_of(status));
+        if has_ended(&child)? {
+            // Not yet reaped, so its group's number is still its own.
+            signal_group(&child, Signal::KILL)?;
+            return Ok(code_of(
+                child.wait().context("cannot wait for the command")?,
+            ));
         }
         let left = kill_at.map(|at| at.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
@@ -112,6 +120,12 @@ fn start(command: &[OsString]) -> Result<Child> {
         .process_group(0)
         .spawn()
         .context("cannot start the command")
+}
+
+fn has_ended(child: &Child) -> Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let ended = rustix::process::waitid(WaitId::Pid(Pid::from_child(child)), options);
+    Ok(ended.context("cannot wait for the command")?.is_some())
 }
 
 fn watch_signals(sender: Sender<Event>) -> Result<()> {
