@@ -1,6 +1,7 @@
 //! `edge-agent check`: a verdict on each part.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fl_model::{Epoch, JobSpec, Role};
@@ -13,12 +14,14 @@ use fl_wire::{Hello, SigningKey, VersionRange};
 use tokio::time::timeout;
 
 use crate::cli::CheckArguments;
-use crate::data;
+use crate::data::{self, DataError};
+use crate::feed::trial::try_command;
 use crate::run::agent::CLOCK_OFFSET_SHOWN_US;
 use crate::run::door::{Door, Incoming};
 use crate::run::identity::{About, Identity};
 use crate::run::link;
-use crate::settings::{Home, SETTINGS_FILE};
+use crate::settings::{DataSource, Home, SETTINGS_FILE, SensorCommand};
+use crate::{local, ring, say};
 
 /// How long the region's fog may take to answer a hello, in milliseconds.
 const ANSWER_MS: u64 = 3_000;
@@ -107,7 +110,9 @@ pub async fn check(arguments: &CheckArguments) -> Report {
             .map(|()| "ONNX Runtime is loaded".to_owned())
             .map_err(|e| e.to_string()),
     );
-    check_job(&mut report, arguments, &home);
+    let job = check_job(&mut report, arguments);
+    check_data(&mut report, &home, job.as_ref()).await;
+    check_model(&mut report, arguments, job.as_ref());
     check_broker(&mut report, &home).await;
     report.lines.push(("clock", clock()));
     report
@@ -129,10 +134,44 @@ fn home_folder(home: &Home) -> Verdict {
     }
 }
 
-fn check_job(report: &mut Report, arguments: &CheckArguments, home: &Home) {
-    let Some(path) = &arguments.job else {
-        let file = &home.data_file;
-        report.add(
+fn check_job(report: &mut Report, arguments: &CheckArguments) -> Option<JobSpec> {
+    let path = arguments.job.as_ref()?;
+    match job_file::load(path) {
+        Ok(job) => {
+            report.add("job", Ok(format!("{}: {}", path.display(), job.job)));
+            Some(job)
+        }
+        Err(error) => {
+            report.add("job", Err(error.to_string()));
+            None
+        }
+    }
+}
+
+fn check_model(report: &mut Report, arguments: &CheckArguments, job: Option<&JobSpec>) {
+    if let (Some(path), Some(job)) = (&arguments.model, job) {
+        report.add("model", model(path, job));
+    }
+}
+
+async fn check_data(report: &mut Report, home: &Home, job: Option<&JobSpec>) {
+    if let DataSource::Command(command) = &home.source {
+        report
+            .lines
+            .push(("command", check_command(home, command, job).await));
+    }
+    match (&home.source, job) {
+        (_, Some(job)) => {
+            let rows = local::load(home, &job.data);
+            let verdict = match rows {
+                Ok(data) => Verdict::Good(say::rows(&data_place(home), &data)),
+                // It has had no time yet: whether the columns suit the job, the command's verdict says.
+                Err(error @ DataError::NoRowsYet { .. }) => Verdict::Note(error.to_string()),
+                Err(error) => Verdict::Bad(error.to_string()),
+            };
+            report.lines.push(("data", verdict));
+        }
+        (DataSource::File(file), None) => report.add(
             "data",
             match std::fs::File::open(file) {
                 Ok(_) => Ok(format!(
@@ -141,20 +180,90 @@ fn check_job(report: &mut Report, arguments: &CheckArguments, home: &Home) {
                 )),
                 Err(error) => Err(format!("{}: {error}: set data.file", file.display())),
             },
-        );
-        return;
-    };
-    let job = match job_file::load(path) {
-        Ok(job) => job,
-        Err(error) => return report.add("job", Err(error.to_string())),
-    };
-    report.add("job", Ok(format!("{}: {}", path.display(), job.job)));
-    let rows = data::load(&home.data_file, &job.data, home.split.as_ref());
-    let rows = rows.map(|data| crate::say::rows(&home.data_file, &data));
-    report.add("data", rows.map_err(|error| error.to_string()));
-    if let Some(path) = &arguments.model {
-        report.add("model", model(path, &job));
+        ),
+        (DataSource::Command(command), None) => {
+            let folder = home.ring_folder();
+            let rows = ring::rows_in(&folder, command.bounds.rows_max);
+            let told = rows.map(|rows| {
+                format!(
+                    "{} holds {rows} rows; --job FILE.toml checks them",
+                    folder.display()
+                )
+            });
+            report.add("data", told.map_err(|error| error.to_string()));
+        }
     }
+}
+
+fn data_place(home: &Home) -> PathBuf {
+    match &home.source {
+        DataSource::File(file) => file.clone(),
+        DataSource::Command(_) => home.ring_folder(),
+    }
+}
+
+/// Runs the command for a moment, where no agent runs it already; what it gives is not kept.
+async fn check_command(home: &Home, command: &SensorCommand, job: Option<&JobSpec>) -> Verdict {
+    let program = command.words.first().map_or("", String::as_str);
+    if is_running(home) {
+        return Verdict::Note(format!(
+            "the running agent runs {program}, so this does not: its log says how it fares"
+        ));
+    }
+    let trial = try_command(command, &home.folder).await;
+    let took = say::seconds(trial.took);
+    let said = match trial.said.as_str() {
+        "" => String::new(),
+        said => format!(", and says: {said}"),
+    };
+    let ended = trial.ended.as_ref();
+    if trial.header.is_empty() {
+        let problem = match (trial.problem, ended) {
+            (Some(problem), _) => format!(": {problem}"),
+            (None, Some(_)) => String::new(),
+            (None, None) => {
+                ": let it flush after the header and after each row (python3 -u, stdbuf -oL)"
+                    .to_owned()
+            }
+        };
+        let how = ended.map_or("ran", String::as_str);
+        return Verdict::Bad(format!(
+            "{program} {how} without a header, in {took}{said}{problem}"
+        ));
+    }
+    let split = home.split.as_ref();
+    if let Some(Err(error)) =
+        job.map(|job| data::check_columns(program, &trial.header, &job.data, split))
+    {
+        return Verdict::Bad(error.to_string());
+    }
+    let ended = ended.map_or_else(String::new, |how| format!("{how} and "));
+    let mut told = format!("{program} {ended}gave {} rows in {took}", trial.rows);
+    if trial.refused > 0 {
+        let problem = trial.problem.unwrap_or_default();
+        told += &format!("; {} lines would be left out, {problem}", trial.refused);
+    }
+    match ring::header_in(&home.ring_folder()) {
+        Ok(Some(known)) if known != trial.header => {
+            told +=
+                "; it names other columns than the rows that are kept: `run` will set those aside";
+        }
+        Ok(_) => {}
+        Err(error) => return Verdict::Bad(error.to_string()),
+    }
+    let is_odd = trial.rows == 0 || trial.refused > 0 || told.contains("set those aside");
+    let told = told + &said;
+    match is_odd {
+        true => Verdict::Note(told),
+        false => Verdict::Good(told),
+    }
+}
+
+fn is_running(home: &Home) -> bool {
+    matches!(
+        HomeLock::acquire(&home.folder),
+        Err(StoreError::Locked { .. })
+    )
 }
 
 fn model(path: &std::path::Path, job: &JobSpec) -> Result<String, String> {
@@ -176,10 +285,7 @@ async fn check_broker(report: &mut Report, home: &Home) {
         Err(error) => return report.add("broker", Err(error.to_string())),
     };
     // The name of a running agent is taken at the broker; this one must not throw it out.
-    if matches!(
-        HomeLock::acquire(&home.folder),
-        Err(StoreError::Locked { .. })
-    ) {
+    if is_running(home) {
         let url = server.url();
         let verdict = match link::is_connected(&home.folder) {
             true => Verdict::Good(format!("the running agent is connected to {url}")),

@@ -1,11 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use fl_model::{DeviceId, RegionId};
 
-use crate::init::NewHome;
+use crate::init::{NewData, NewHome};
 
 /// Trains a federation's model on this device's own data.
 #[derive(Debug, Parser)]
@@ -33,6 +34,23 @@ pub enum Command {
     TrainLocal(TrainLocalArguments),
     /// Test an exported model on each home's test rows.
     Evaluate(EvaluateArguments),
+    /// Run a command and end it when standard input closes: how `run` starts a sensor's command.
+    #[command(hide = true)]
+    Guard {
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Become a command that dies with its guard: the inner half of guard.
+    #[command(hide = true)]
+    Guarded {
+        /// The guard's process id.
+        #[arg(long)]
+        guard: i32,
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// Arguments of `init`.
@@ -54,14 +72,17 @@ pub struct InitArguments {
     #[arg(long, value_name = "URL")]
     broker: String,
     /// The data: CSV, plain or gzip.
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "command")]
+    data: Option<PathBuf>,
     /// Training rows in place of the job's: first, and one past the last unless it is the file's end.
     #[arg(long, value_name = "FIRST,END", value_delimiter = ',', num_args = 1.., requires = "test_rows")]
     train_rows: Option<Vec<u64>>,
     /// Test rows in place of the job's.
     #[arg(long, value_name = "FIRST,END", value_delimiter = ',', num_args = 1.., requires = "train_rows")]
     test_rows: Option<Vec<u64>>,
+    /// In place of a data file: a program that prints CSV rows, and its arguments. It runs in the home.
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "data")]
+    command: Vec<String>,
 }
 
 impl InitArguments {
@@ -71,7 +92,10 @@ impl InitArguments {
     /// That folder is gone.
     pub fn new_home(self) -> anyhow::Result<NewHome> {
         Ok(NewHome {
-            data: std::path::absolute(self.data)?,
+            data: match self.data {
+                Some(file) => NewData::File(std::path::absolute(file)?),
+                None => NewData::Command(self.command),
+            },
             folder: self.home,
             device: self.name,
             region: self.region,

@@ -27,12 +27,21 @@ pub struct NewHome {
     pub root_key: String,
     /// The region's broker.
     pub broker: String,
-    /// The data file, absolute or relative to the home.
-    pub data: PathBuf,
+    /// Where its rows come from.
+    pub data: NewData,
     /// First and, where it is not the file's end, one past the last training row.
     pub train_rows: Option<Vec<u64>>,
     /// The same for the test rows.
     pub test_rows: Option<Vec<u64>>,
+}
+
+/// Where the rows of a new home come from.
+#[derive(Debug, Clone)]
+pub enum NewData {
+    /// A file, absolute or relative to the home.
+    File(PathBuf),
+    /// A program and its arguments.
+    Command(Vec<String>),
 }
 
 /// Makes a home: `key` and `edge-agent.toml`. Returns what to tell the operator. The settings come last:
@@ -70,21 +79,26 @@ pub fn init(new: &NewHome) -> anyhow::Result<String> {
 
 /// The sample with this home's values, read back: what is written is what `run` can read.
 fn settings_text(new: &NewHome) -> anyhow::Result<String> {
-    let data = new
-        .data
-        .to_str()
-        .context("--data is not UTF-8: rename the file")?;
     let sample = match (&new.train_rows, &new.test_rows) {
         (Some(train), Some(test)) => with_split(train, test),
         _ => SAMPLE.to_owned(),
     };
-    let values = [
+    let mut values = vec![
         ("", "name", new.device.as_str()),
         ("", "region", new.region.as_str()),
         ("root", "public_key", &new.root_key),
         ("broker", "url", &new.broker),
-        ("data", "file", data),
     ];
+    let sample = match &new.data {
+        NewData::File(file) => {
+            let file = file
+                .to_str()
+                .context("--data is not UTF-8: rename the file")?;
+            values.push(("data", "file", file));
+            sample
+        }
+        NewData::Command(words) => with_command(&sample, words),
+    };
     let text = settings::fill(&sample, &values);
     let text = text.context("the sample settings lack a line: please report it")?;
     let read: EdgeSettings = settings::parse(&text, "the given values")?;
@@ -95,6 +109,17 @@ fn settings_text(new: &NewHome) -> anyhow::Result<String> {
         "the sample settings lack data.split: please report it"
     );
     Ok(text)
+}
+
+/// The sample with a command in place of its file.
+fn with_command(sample: &str, words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| settings::quoted(word)).collect();
+    let line = |line: &str| match line.split_once(" = ").map_or(line, |(key, _)| key) {
+        "file" => "#: file = \"data.csv.gz\"\n".to_owned(),
+        "#: command" => format!("command = [{}]\n", words.join(", ")),
+        _ => format!("{line}\n"),
+    };
+    sample.lines().map(line).collect()
 }
 
 /// The sample with its example of a split taken out of the comment.
@@ -116,6 +141,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::settings::DataSource;
 
     const ROOT_KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
@@ -126,7 +152,7 @@ mod tests {
             region: RegionId::new("west").unwrap(),
             root_key: ROOT_KEY.to_owned(),
             broker: "mqtt://fog.example:2883".to_owned(),
-            data: "/data/it's a \"file\"\\.csv".into(),
+            data: NewData::File("/data/it's a \"file\"\\.csv".into()),
             train_rows: None,
             test_rows: None,
         }
@@ -150,7 +176,10 @@ mod tests {
         assert_eq!(home.region, new.region);
         assert_eq!(keys::public_hex(&home.root_key), ROOT_KEY);
         assert_eq!(home.settings.broker.url, new.broker);
-        assert_eq!(home.data_file, new.data);
+        let NewData::File(file) = new.data else {
+            panic!("not a file");
+        };
+        assert_eq!(home.source, DataSource::File(file));
         assert_eq!(home.split, None);
         let mode = std::fs::metadata(&new.folder).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "others may not look into it");
@@ -168,6 +197,21 @@ mod tests {
             test: (26_280, None),
         };
         assert_eq!(Home::load(&new.folder).unwrap().split, Some(split));
+    }
+
+    #[test]
+    fn a_command_can_give_the_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut new = new_home(&folder);
+        let words = ["./read \"it\"", "--every", "1s", "\\"]
+            .map(str::to_owned)
+            .to_vec();
+        new.data = NewData::Command(words.clone());
+        init(&new).unwrap();
+        let DataSource::Command(command) = Home::load(&new.folder).unwrap().source else {
+            panic!("not a command");
+        };
+        assert_eq!(command.words, words);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! It keeps its data: what leaves it are signed contributions of integers, made the same way with and
 //! without a federation.
 //!
-//! - [`data`] reads the device's own rows out of a CSV file.
+//! - [`data`] reads the device's own rows out of a CSV file or of the [`ring`] of what a command prints,
+//!   which [`feed`] runs.
 //! - [`work`] computes statistics, training and evaluation on them.
 //! - [`ledger`] keeps what must outlive the process.
 //! - [`run`] takes part in rounds; [`local`] trains and tests without them.
@@ -14,9 +15,11 @@
 pub mod check;
 pub mod cli;
 pub mod data;
+pub mod feed;
 pub mod init;
 pub mod ledger;
 pub mod local;
+pub mod ring;
 pub mod run;
 mod say;
 pub mod settings;

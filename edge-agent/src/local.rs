@@ -5,15 +5,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use fl_model::{DeviceId, EvaluationCounters, JobSpec, RoundNumber, TrainingSpec};
+use fl_model::{DataSpec, DeviceId, EvaluationCounters, JobSpec, RoundNumber, TrainingSpec};
 use fl_runtime::job_file;
 use fl_runtime::store::{Access, write_atomic};
 use onnx_train::{ExportedModel, check_model, init_runtime, starting_parameters};
 use serde::Serialize;
 
 use crate::cli::{EvaluateArguments, TrainLocalArguments};
-use crate::data::{self, LocalData, Rows};
-use crate::settings::Home;
+use crate::data::{self, DataError, LocalData, Rows};
+use crate::ring::RingText;
+use crate::settings::{DataSource, Home};
 use crate::work::{View, Workshop, counters, raw_inputs, statistics, targets, training_seed};
 
 /// Training alone counts as this round of the job.
@@ -126,7 +127,7 @@ fn open(job: &Path, homes: &[PathBuf]) -> anyhow::Result<(JobSpec, Vec<Site>)> {
     let job = job_file::load(job)?;
     let site = |folder: &PathBuf| -> anyhow::Result<Site> {
         let home = Home::load(folder)?;
-        let data = data::load(&home.data_file, &job.data, home.split.as_ref())?;
+        let data = load(&home, &job.data)?;
         Ok(Site { home, data })
     };
     let sites: Vec<Site> = homes.iter().map(site).collect::<Result<_, _>>()?;
@@ -136,6 +137,25 @@ fn open(job: &Path, homes: &[PathBuf]) -> anyhow::Result<(JobSpec, Vec<Site>)> {
     );
     init_runtime(sites[0].home.onnxruntime().as_deref())?;
     Ok((job, sites))
+}
+
+/// The rows of a home as they are now: its file's, or those that its command has given so far.
+///
+/// # Errors
+/// Every [`DataError`].
+pub(crate) fn load(home: &Home, spec: &DataSpec) -> Result<LocalData, DataError> {
+    let split = home.split.as_ref();
+    match &home.source {
+        DataSource::File(file) => data::load(file, spec, split),
+        DataSource::Command(command) => {
+            let (folder, rows_max) = (home.ring_folder(), command.bounds.rows_max);
+            let text = RingText::newest(&folder, rows_max).map_err(|error| DataError::Read {
+                file: folder.display().to_string(),
+                source: std::io::Error::other(error),
+            })?;
+            data::load_ring(&folder, text, rows_max, spec, split)
+        }
+    }
 }
 
 /// Trains from the start for each number of epochs, on the rows of all homes together, and tests on each.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use edge_agent::cli::{Cli, Command};
 use edge_agent::settings::Home;
-use edge_agent::{check, init, local, run};
+use edge_agent::{check, feed, init, local, run};
 use fl_runtime::logging::{self, LogSettings};
 use fl_runtime::shutdown::Shutdown;
 use fl_runtime::terminal::{fail, print};
@@ -54,6 +54,11 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             logging::init(&LogSettings::default())?;
             print(local::evaluate(&arguments)?)?;
         }
+        Command::Guard { command } => {
+            let code = fl_guard::run(&command, Duration::from_millis(feed::GRACE_MS))?;
+            return Ok(ExitCode::from(code));
+        }
+        Command::Guarded { guard, command } => fl_guard::become_guarded(&command, guard)?,
     }
     Ok(ExitCode::SUCCESS)
 }

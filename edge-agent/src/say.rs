@@ -49,8 +49,12 @@ pub(crate) fn rows(file: &Path, data: &LocalData) -> String {
         Raw::Table(_) => ("rows", "; of their windows"),
         Raw::Tensors(_) => ("examples", ", of which"),
     };
+    let unfit = match data.unfit {
+        0 => String::new(),
+        unfit => format!("; {unfit} rows do not fit the job and are left out"),
+    };
     format!(
-        "read {}: {} {what}{which} {} train, {} test and {} have no label",
+        "read {}: {} {what}{which} {} train, {} test and {} have no label{unfit}",
         file.display(),
         data.rows_in_file,
         data.train.len(),

@@ -10,7 +10,10 @@ use fl_runtime::logging::LogSettings;
 use fl_runtime::mqtt::MqttSettings;
 use fl_runtime::settings;
 use fl_wire::VerifyingKey;
-use serde::Deserialize;
+use serde::de::{Error, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+
+use crate::ring::Bounds;
 
 /// What the names of variables that override a setting begin with.
 pub const ENVIRONMENT_PREFIX: &str = "FL_EDGE";
@@ -49,15 +52,121 @@ pub struct EdgeSettings {
     pub log: LogSettings,
 }
 
-/// The `data` section.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The `data` section: a file or a command.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct DataSettings {
     /// A CSV file, plain or gzip; relative to the home.
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
+    /// A program and its arguments, run in the home, that prints CSV as its sensor measures.
+    #[serde(deserialize_with = "words")]
+    pub command: Option<Vec<String>>,
+    /// Most rows of the command that are kept: the newest.
+    pub rows_max: Option<u64>,
+    /// Most bytes that they take on disk.
+    pub bytes_max: Option<u64>,
     /// Which rows train and which test, in place of what the job says.
-    #[serde(default)]
     pub split: Option<SplitEntry>,
+}
+
+/// Signs that mean something to a shell, or part words otherwise than at blanks.
+const SHELL_SIGNS: [char; 12] = ['"', '\'', '\\', '$', '`', '|', '&', ';', '<', '>', '*', '~'];
+
+/// A list of words, or a text, as the environment gives it, whose words are parted by blanks.
+fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        List(Vec<String>),
+        Text(String),
+        Other(IgnoredAny),
+    }
+    let wanted = "write a list of words, [\"./read-sensor\", \"--every\", \"1s\"]; no shell reads it, which \
+                  [\"sh\", \"-c\", \"…\"] would do";
+    match Words::deserialize(from)? {
+        Words::List(words) => Ok(Some(words)),
+        Words::Text(text) if !text.contains(SHELL_SIGNS) => {
+            Ok(Some(text.split_whitespace().map(str::to_owned).collect()))
+        }
+        Words::Text(_) | Words::Other(_) => Err(Error::custom(wanted)),
+    }
+}
+
+/// Rows of a command that are kept where the settings do not say it.
+const ROWS_MAX: u64 = 100_000;
+
+/// What `data.rows_max` can be.
+const ROWS_MAX_RANGE: std::ops::RangeInclusive<u64> = 2..=100_000_000;
+
+/// Bytes that they take where the settings do not say it.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// What `data.bytes_max` can be; as large as a data file can.
+const BYTES_MAX_RANGE: std::ops::RangeInclusive<u64> = (64 << 10)..=(4 << 30);
+
+/// Where a device's rows come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSource {
+    /// A file, from wherever the process runs.
+    File(PathBuf),
+    /// A command that prints them.
+    Command(SensorCommand),
+}
+
+/// A command, and how much of what it prints is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SensorCommand {
+    /// The program and its arguments; not empty.
+    pub words: Vec<String>,
+    /// How much is kept.
+    pub bounds: Bounds,
+}
+
+impl DataSettings {
+    fn source(&self, folder: &Path) -> anyhow::Result<DataSource> {
+        let within =
+            |key: &str, set: Option<u64>, default, range: std::ops::RangeInclusive<u64>| {
+                let value = set.unwrap_or(default);
+                anyhow::ensure!(
+                    range.contains(&value),
+                    "data.{key} is {value}: set it from {} to {}",
+                    range.start(),
+                    range.end()
+                );
+                Ok(value)
+            };
+        match (&self.file, &self.command) {
+            (Some(file), None) => {
+                let bound = self.rows_max.or(self.bytes_max);
+                anyhow::ensure!(
+                    bound.is_none(),
+                    "data.rows_max and data.bytes_max bound what data.command prints, and data.file is set: \
+                     take them out"
+                );
+                Ok(DataSource::File(folder.join(file)))
+            }
+            (None, Some(words)) => {
+                let is_named = words.first().is_some_and(|program| !program.is_empty());
+                anyhow::ensure!(
+                    is_named,
+                    "data.command names no program: write [\"./read-sensor\", \"--every\", \"1s\"]"
+                );
+                Ok(DataSource::Command(SensorCommand {
+                    words: words.clone(),
+                    bounds: Bounds {
+                        rows_max: within("rows_max", self.rows_max, ROWS_MAX, ROWS_MAX_RANGE)?,
+                        bytes_max: within("bytes_max", self.bytes_max, BYTES_MAX, BYTES_MAX_RANGE)?,
+                    },
+                }))
+            }
+            (Some(_), Some(_)) => anyhow::bail!(
+                "data.file and data.command are both set: this device's rows come from one of them"
+            ),
+            (None, None) => anyhow::bail!(
+                "neither data.file nor data.command is set: name a CSV file, or a command that prints rows"
+            ),
+        }
+    }
 }
 
 /// The `runtime` section.
@@ -138,8 +247,8 @@ pub struct Home {
     pub region: RegionId,
     /// The root's key.
     pub root_key: VerifyingKey,
-    /// The data file, from wherever the process runs.
-    pub data_file: PathBuf,
+    /// Where its rows come from.
+    pub source: DataSource,
     /// Which rows train and which test, where the settings say it.
     pub split: Option<Split>,
 }
@@ -181,10 +290,15 @@ impl Home {
             device: DeviceId::new(&settings.name).context("name")?,
             region: RegionId::new(&settings.region).context("region")?,
             root_key,
-            data_file: folder.join(&settings.data.file),
+            source: settings.data.source(folder)?,
             split: split.context("data.split")?,
             settings,
         })
+    }
+
+    /// The folder of a command's rows.
+    pub fn ring_folder(&self) -> PathBuf {
+        self.folder.join(RING_FOLDER)
     }
 
     /// The file of the device's key.
@@ -198,6 +312,9 @@ impl Home {
         Some(self.folder.join(path))
     }
 }
+
+/// Name of the folder of a command's rows in a home.
+pub const RING_FOLDER: &str = "ring";
 
 /// Name of the key file in a home.
 pub const KEY_FILE: &str = "key";
@@ -214,15 +331,18 @@ mod tests {
     fn the_sample_is_read() {
         let settings = settings::parse(SAMPLE, "config/edge-agent.toml").unwrap();
         let home = Home::new(Path::new("/srv/edge"), settings).unwrap();
-        assert_eq!(home.data_file, Path::new("/srv/edge/data.csv.gz"));
+        let file = PathBuf::from("/srv/edge/data.csv.gz");
+        assert_eq!(home.source, DataSource::File(file));
         assert_eq!(home.split, None);
     }
 
     /// Every key that the sample explains in a comment is one that is read.
     #[test]
     fn what_the_sample_comments_out_is_read_too() {
-        let settings: EdgeSettings =
+        let mut settings: EdgeSettings =
             settings::parse(&uncommented(SAMPLE), "config/edge-agent.toml").unwrap();
+        // Of file and command, which exclude each other, the sample sets the one and shows the other.
+        settings.data.file = None;
         assert!(settings.broker.ca_file.is_some());
         assert!(settings.runtime.onnxruntime.is_some());
         assert_eq!(
@@ -242,6 +362,16 @@ mod tests {
             test: (26_280, None),
         };
         assert_eq!(home.split, Some(split));
+        let command = SensorCommand {
+            words: ["./read-sensor", "--every", "1s"]
+                .map(str::to_owned)
+                .to_vec(),
+            bounds: Bounds {
+                rows_max: ROWS_MAX,
+                bytes_max: BYTES_MAX,
+            },
+        };
+        assert_eq!(home.source, DataSource::Command(command));
     }
 
     #[test]
@@ -251,6 +381,25 @@ mod tests {
             "", "root", "broker", "data", "runtime", "outbox", "cache", "timing", "log",
         ];
         assert_names_every_key::<EdgeSettings>(SAMPLE, &sections);
+    }
+
+    #[test]
+    fn a_command_is_a_list_or_plain_words() {
+        let command = |value: &str| {
+            let text = SAMPLE.replace("file = \"data.csv.gz\"", &format!("command = {value}"));
+            let settings: Result<EdgeSettings, _> = settings::parse(&text, "sample");
+            settings.map(|settings| settings.data.command.unwrap())
+        };
+        assert_eq!(command("['a b', 'c']").unwrap(), ["a b", "c"]);
+        assert_eq!(
+            command("' ./a --every  1s'").unwrap(),
+            ["./a", "--every", "1s"]
+        );
+        for wrong in ["'cat a | b'", "\"a 'b c'\"", "7", "[1, 2]"] {
+            let error = command(wrong).unwrap_err().to_string();
+            let said = ["data.command", "list of words"];
+            assert!(said.iter().all(|part| error.contains(part)), "{error}");
+        }
     }
 
     #[test]
@@ -265,6 +414,24 @@ mod tests {
         check(|s| s.region = String::new(), "region");
         check(|s| s.root.public_key = "abc".into(), "root.public_key");
         check(|s| s.timing.beat_ms = 0, "timing.beat_ms");
+        check(|s| s.data.file = None, "neither data.file nor data.command");
+        let command = || Some(vec!["read".to_owned()]);
+        check(|s| s.data.rows_max = Some(9), "take them out");
+        check(
+            |s| s.data.command = Some(vec!["read".to_owned()]),
+            "data.file and data.command are both set",
+        );
+        let with_command = |change: fn(&mut DataSettings), expected: &str| {
+            let mut settings: EdgeSettings = settings::parse(SAMPLE, "sample").unwrap();
+            settings.data.file = None;
+            settings.data.command = command();
+            change(&mut settings.data);
+            let error = Home::new(Path::new("."), settings).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        };
+        with_command(|d| d.command = Some(Vec::new()), "names no program");
+        with_command(|d| d.rows_max = Some(1), "data.rows_max is 1");
+        with_command(|d| d.bytes_max = Some(0), "data.bytes_max is 0");
         check(
             |s| {
                 s.data.split = Some(SplitEntry {

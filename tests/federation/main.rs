@@ -5,5 +5,6 @@ mod networks;
 mod outage;
 mod own_job;
 mod pasted;
+mod sensors;
 mod small;
 mod tls;

@@ -48,6 +48,18 @@ fn exits_with_the_commands_code() {
 }
 
 #[test]
+fn what_a_command_has_started_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!("sleep 1000 & echo $! > '{}'; exit 3", file.display());
+    let mut child = guard(&script).spawn().unwrap();
+    let status = eventually("the end of the guard", || child.try_wait().unwrap());
+    assert_eq!(code(status), 3);
+    let left = pid_in(&file);
+    eventually("the end of the rest", || (!is_alive(left)).then_some(()));
+}
+
+#[test]
 fn a_command_that_cannot_run_is_named() {
     let mut child = Command::new(xtask())
         .args(["guard", "--", "/nowhere/no such server"])

@@ -108,7 +108,15 @@ pub fn become_guarded(command: &[OsString], guard: i32) -> Result<()> {
         bail!("the guard {guard} is gone");
     }
     let error = Command::new(program).args(arguments).exec();
-    Err(error).with_context(|| format!("cannot run {}", program.to_string_lossy()))
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => {
+            ": name a program that is there, and whose first line, if it has one, names one"
+        }
+        io::ErrorKind::PermissionDenied => ": make it executable (chmod +x)",
+        _ => "",
+    };
+    let program = program.to_string_lossy();
+    bail!("cannot run {program}: {error}{remedy}");
 }
 
 fn start(command: &[OsString]) -> Result<Child> {

@@ -169,6 +169,12 @@ keys! {
     CLOCK_OFFSET: Int = "clock.offset_ms";
     /// Training examples.
     EXAMPLES: Int = "fl.examples";
+    /// Rows of a device's command that were kept since its agent started.
+    SENSOR_ROWS: Int = "fl.sensor.rows";
+    /// Lines of the same that were refused, and rows that the disk did not take.
+    SENSOR_REFUSED: Int = "fl.sensor.refused";
+    /// Times that the command was started again.
+    SENSOR_RESTARTS: Int = "fl.sensor.restarts";
     /// Local epochs.
     EPOCHS: Int = "fl.epochs";
     /// Mean loss.

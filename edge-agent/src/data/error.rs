@@ -102,6 +102,18 @@ pub enum DataError {
         /// The file.
         file: String,
     },
+    /// A command has given nothing yet.
+    #[error(
+        "{file} holds no rows yet{}: this device takes part once its command has given them; the agent's \
+         log says how the command fares",
+        needed_text(*needed)
+    )]
+    NoRowsYet {
+        /// The ring's folder.
+        file: String,
+        /// Rows without which it cannot be used, where that is known.
+        needed: Option<u64>,
+    },
     /// The split leaves nothing to train on, or nothing to test on.
     #[error("{file} has no {part} {examples}: {why}")]
     NoPart {
@@ -205,7 +217,50 @@ pub enum DataError {
     },
 }
 
+fn needed_text(needed: Option<u64>) -> String {
+    needed.map_or_else(String::new, |rows| format!(", and needs {rows}"))
+}
+
 impl DataError {
+    /// Whether it is the fault of one row alone.
+    pub(super) fn is_of_one_row(&self) -> bool {
+        matches!(self, DataError::Cell { .. } | DataError::NotUtf8 { .. })
+    }
+
+    /// The same of a ring, which grows up to `rows_max` rows and, by its split and window, is of use from
+    /// `needed` on.
+    pub(super) fn of_a_ring(self, needed: Option<u64>, rows_max: u64) -> Self {
+        match (self, needed) {
+            (DataError::NoRows { file }, needed) => DataError::NoRowsYet { file, needed },
+            (
+                DataError::NoPart {
+                    file,
+                    part,
+                    examples,
+                    why,
+                },
+                Some(needed),
+            ) => {
+                let what = match needed > rows_max {
+                    true => format!(
+                        "{needed} rows are needed and data.rows_max is {rows_max}: raise it"
+                    ),
+                    false => format!(
+                        "from {needed} rows on that follow each other there are some: this device takes part \
+                         once its command has given them"
+                    ),
+                };
+                DataError::NoPart {
+                    file,
+                    part,
+                    examples,
+                    why: format!("{what} ({why})"),
+                }
+            }
+            (other, _) => other,
+        }
+    }
+
     /// The error for those who look from outside: where a message quotes the file, this one does not.
     /// A file without a header shows its first row as the names of its columns.
     pub fn told(&self) -> String {
@@ -255,6 +310,7 @@ impl DataError {
             | DataError::ColumnTwice { .. }
             | DataError::Ragged { .. }
             | DataError::NoRows { .. }
+            | DataError::NoRowsYet { .. }
             | DataError::NoPart { .. }
             | DataError::Inputs { .. }
             | DataError::Layout { .. }

@@ -4,25 +4,30 @@
 //! A CSV file is read as a stream. What is kept is bounded by [`CELLS_MAX`]; nothing is kept of rows that
 //! neither train nor test, or, where a row is an example, whose label is missing. Windows are cut out of rows
 //! that follow each other within one part: a row without a label stays in them as input.
+//!
+//! The rows of a ring are read as a file is, but for two things: a row that does not fit is left out and
+//! counted while most do, as a sensor stammers; and a ring that is too short says how long it must be.
 
 mod cells;
 mod columns;
 mod error;
+mod of_ring;
 mod sequence;
 mod source;
 mod split;
 mod tensors;
 
-use std::io;
 use std::path::Path;
 
-use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
+use csv::{ByteRecord, Reader, ReaderBuilder};
 use fl_model::{DataSpec, Digest, Inputs, Label, Split, TableInputs, Window};
 
 use columns::{Answer, Columns, Header};
 pub use error::DataError;
+pub use of_ring::{check_columns, load_ring};
 use sequence::Sequence;
-use source::{Exceeded, Source};
+pub use source::LINE_BYTES_MAX;
+use source::{Source, drain, explain};
 use split::{Part, Splitter};
 
 /// Most rows × raw columns, or examples × elements, that are kept: 256 MiB of numbers.
@@ -178,7 +183,9 @@ pub struct LocalData {
     pub rows_in_file: u64,
     /// Examples that would have trained or tested, had they a label.
     pub unlabelled: u64,
-    /// SHA-256 of the file.
+    /// Rows of a ring that do not fit the job.
+    pub unfit: u64,
+    /// SHA-256 of the file, or of the text of the ring's rows.
     pub digest: Digest,
 }
 
@@ -187,20 +194,42 @@ pub struct LocalData {
 /// # Errors
 /// Every [`DataError`].
 pub fn load(path: &Path, spec: &DataSpec, split: Option<&Split>) -> Result<LocalData, DataError> {
-    let table = match &spec.inputs {
-        Inputs::Table(table) => table,
-        Inputs::Tensors(inputs) => return tensors::load(path, spec, inputs, split),
-    };
-    if path.is_dir() {
-        return Err(DataError::Layout {
-            file: path.display().to_string(),
-            problem: "it is a folder, and the job asks for columns: set data.file to a CSV file"
-                .to_owned(),
-        });
-    }
-    let source = Source::open(path)?;
-    let (digest, gzip) = (source.digest(), source.gzip);
+    load_prefix(path, path, u64::MAX, spec, split)
+}
+
+/// Reads for a job what the first `bytes` of the file were, from a copy or a link of it at `place`; arrays and
+/// images as a whole.
+///
+/// # Errors
+/// Every [`DataError`]; those of a table name `path`.
+pub fn load_prefix(
+    path: &Path,
+    place: &Path,
+    bytes: u64,
+    spec: &DataSpec,
+    split: Option<&Split>,
+) -> Result<LocalData, DataError> {
     let file = path.display().to_string();
+    if let Inputs::Tensors(inputs) = &spec.inputs {
+        return tensors::load(place, spec, inputs, split);
+    }
+    if place.is_dir() {
+        let problem =
+            "it is a folder, and the job asks for columns: set data.file to a CSV file".into();
+        return Err(DataError::Layout { file, problem });
+    }
+    let source = Source::open(&file, place, bytes)?;
+    load_source(file, source, spec, split)
+}
+
+fn load_source(
+    file: String,
+    source: Source,
+    spec: &DataSpec,
+    split: Option<&Split>,
+) -> Result<LocalData, DataError> {
+    let table = of_ring::table_of(&file, spec)?;
+    let (digest, gzip) = (source.digest(), source.gzip);
     let mut reader = ReaderBuilder::new().from_reader(source);
     let read = read_rows(
         &file,
@@ -222,14 +251,6 @@ pub fn load(path: &Path, spec: &DataSpec, split: Option<&Split>) -> Result<Local
     }
 }
 
-/// Reads the rest of a file, as far as its bounds allow.
-fn drain(source: &mut Source) -> Result<(), io::Error> {
-    match io::copy(source, &mut io::sink()) {
-        Err(error) if !error.get_ref().is_some_and(|e| e.is::<Exceeded>()) => Err(error),
-        _ => Ok(()),
-    }
-}
-
 fn read_rows(
     file: &str,
     reader: &mut Reader<Source>,
@@ -237,7 +258,7 @@ fn read_rows(
     table: &TableInputs,
     split: &Split,
 ) -> Result<LocalData, DataError> {
-    let gzip = reader.get_ref().gzip;
+    let (gzip, ring) = (reader.get_ref().gzip, reader.get_ref().ring);
     let failed = |error: csv::Error| explain(error, file, gzip);
     let header = Header::new(file, reader.byte_headers().map_err(failed)?)?;
     if let Some(problem) = table.window.and_then(|window| window.problem(&spec.label)) {
@@ -250,11 +271,20 @@ fn read_rows(
     let mut collector = Collector::new(&columns, &spec.label, table.window);
     let mut record = ByteRecord::new();
     let mut rows = 0u64;
+    let mut line = reader.position().line();
     while reader.read_byte_record(&mut record).map_err(failed)? {
-        let part = splitter.part(&header, &record, rows)?;
-        collector.take(&header, &record, rows, part)?;
+        let before = std::mem::replace(&mut line, reader.position().line());
+        if ring && line > before + 1 {
+            collector.gap();
+        }
+        let part = splitter.part(&header, &record, rows);
+        match part.and_then(|part| collector.take(&header, &record, rows, part)) {
+            Err(error) if ring && error.is_of_one_row() => collector.leave_out(error),
+            taken => taken?,
+        }
         rows += 1;
     }
+    collector.check_fit(rows)?;
     if rows == 0 {
         let file = file.to_owned();
         return Err(DataError::NoRows { file });
@@ -275,6 +305,9 @@ struct Collector<'a> {
     /// Of rows whose part is not known yet: their numbers in the file.
     later: Vec<u64>,
     unlabelled: u64,
+    /// Rows that were left out, and what was wrong with the first.
+    unfit: u64,
+    first_unfit: Option<DataError>,
 }
 
 impl<'a> Collector<'a> {
@@ -287,6 +320,29 @@ impl<'a> Collector<'a> {
             test: Sequence::default(),
             later: Vec::new(),
             unlabelled: 0,
+            unfit: 0,
+            first_unfit: None,
+        }
+    }
+
+    /// The next row does not follow the last one.
+    fn gap(&mut self) {
+        self.train.gap();
+        self.test.gap();
+    }
+
+    /// Goes on without a row.
+    fn leave_out(&mut self, why: DataError) {
+        self.unfit += 1;
+        self.first_unfit.get_or_insert(why);
+        self.gap();
+    }
+
+    /// Where more rows were left out than not, they are not the ones to blame.
+    fn check_fit(&mut self, rows: u64) -> Result<(), DataError> {
+        match self.first_unfit.take() {
+            Some(why) if self.unfit > rows / 2 => Err(why),
+            _ => Ok(()),
         }
     }
 
@@ -318,8 +374,12 @@ impl<'a> Collector<'a> {
             Part::Test => &mut self.test,
             _ => &mut self.train,
         };
-        self.columns
-            .push_inputs(header, record, row, &mut rows.raw)?;
+        let before = rows.raw.len();
+        let pushed = self.columns.push_inputs(header, record, row, &mut rows.raw);
+        if let Err(error) = pushed {
+            rows.raw.truncate(before);
+            return Err(error);
+        }
         rows.push(row, answer, weight);
         if part == Part::Later {
             self.later.push(row);
@@ -360,6 +420,7 @@ impl<'a> Collector<'a> {
             test,
             rows_in_file,
             unlabelled: self.unlabelled,
+            unfit: self.unfit,
             digest: Digest([0; 32]),
         })
     }
@@ -433,38 +494,6 @@ fn check_classes(file: &str, train: &Rows, label: &Label) -> Result<(), DataErro
         class,
         column: label.column().to_owned(),
     })
-}
-
-/// What an error of the reader means.
-fn explain(error: csv::Error, file: &str, gzip: bool) -> DataError {
-    let file = file.to_owned();
-    match error.into_kind() {
-        ErrorKind::Io(source) => {
-            let exceeded = source.get_ref().and_then(|e| e.downcast_ref::<Exceeded>());
-            if let Some(&Exceeded { what, limit }) = exceeded {
-                return DataError::TooLarge { file, what, limit };
-            }
-            match gzip {
-                true => DataError::Gzip { file, source },
-                false => DataError::Read { file, source },
-            }
-        }
-        ErrorKind::UnequalLengths {
-            pos,
-            expected_len,
-            len,
-        } => DataError::Ragged {
-            file,
-            line: pos.map_or(0, |pos| pos.line()),
-            expected: expected_len,
-            found: len,
-        },
-        // Byte records fail in no other way; the text says what it is should that change.
-        other => DataError::Read {
-            file,
-            source: io::Error::other(format!("{other:?}")),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(super) struct Sequence {
     runs: Vec<usize>,
     /// The row of the file that would continue the last run.
     next: u64,
+    /// Whether no row would.
+    gap: bool,
 }
 
 impl Sequence {
@@ -27,12 +29,18 @@ impl Sequence {
 
     /// Notes a row of the file, whose raw columns go to `raw`.
     pub(super) fn push(&mut self, row: u64, answer: Option<Answer>, weight: Option<f32>) {
-        if self.runs.is_empty() || row != self.next {
+        let is_cut = std::mem::take(&mut self.gap) || row != self.next;
+        if self.runs.is_empty() || is_cut {
             self.runs.push(self.len());
         }
         self.next = row + 1;
         self.answers.push(answer);
         self.weights.extend(weight);
+    }
+
+    /// Rows are missing before the next one.
+    pub(super) fn gap(&mut self) {
+        self.gap = true;
     }
 
     /// Gives away the rows from one on, of a sequence of so many columns; a run that goes on there is two.
@@ -52,6 +60,7 @@ impl Sequence {
             weights,
             runs,
             next: self.next,
+            gap: self.gap,
         }
     }
 

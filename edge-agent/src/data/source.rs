@@ -6,17 +6,19 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
 
+use csv::ErrorKind;
 use fl_model::Digest;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use super::error::DataError;
+use crate::ring::RingText;
 
 /// Most bytes of a data file after decompression: a small gzip file cannot fill the memory.
 pub(super) const TEXT_BYTES_MAX: u64 = 4 << 30;
 
 /// Longest line, in bytes.
-pub(super) const LINE_BYTES_MAX: u64 = 1 << 20;
+pub const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a gzip file begins with (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -32,11 +34,12 @@ pub(super) struct Exceeded {
     pub(super) limit: u64,
 }
 
-/// An open data file.
+/// An open data file, or the rows of a ring.
 pub(super) struct Source {
     text: Bounded<Box<dyn Read>>,
     digest: Rc<RefCell<Sha256>>,
     pub(super) gzip: bool,
+    pub(super) ring: bool,
 }
 
 /// What remains to be said of a file when its text has been read: SHA-256 of its bytes on disk.
@@ -49,8 +52,9 @@ impl FileDigest {
 }
 
 impl Source {
-    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        let file = path.display().to_string();
+    /// The first bytes of what lies at `place`; errors name it `file`.
+    pub(super) fn open(file: &str, place: &Path, bytes: u64) -> Result<Self, DataError> {
+        let file = file.to_owned();
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => DataError::Missing { file: file.clone() },
             _ => DataError::Read {
@@ -60,7 +64,7 @@ impl Source {
         };
         let digest = Rc::new(RefCell::new(Sha256::new()));
         let hashed = Hashed {
-            inner: File::open(path).map_err(failed)?,
+            inner: File::open(place).map_err(failed)?.take(bytes),
             digest: digest.clone(),
         };
         let mut bytes = BufReader::new(hashed);
@@ -73,7 +77,23 @@ impl Source {
             text: Bounded::new(text),
             digest,
             gzip,
+            ring: false,
         })
+    }
+
+    /// The text of a ring, in which an empty line stands for rows that are missing.
+    pub(super) fn of_ring(text: RingText) -> Self {
+        let digest = Rc::new(RefCell::new(Sha256::new()));
+        let hashed = Hashed {
+            inner: text,
+            digest: digest.clone(),
+        };
+        Self {
+            text: Bounded::new(Box::new(hashed)),
+            digest,
+            gzip: false,
+            ring: true,
+        }
     }
 
     pub(super) fn digest(&self) -> FileDigest {
@@ -159,6 +179,46 @@ impl<R: Read> Read for Bounded<R> {
         };
         self.count(&buffer[..count])?;
         Ok(count)
+    }
+}
+
+/// Reads the rest of a file, as far as its bounds allow.
+pub(super) fn drain(source: &mut Source) -> Result<(), io::Error> {
+    match io::copy(source, &mut io::sink()) {
+        Err(error) if !error.get_ref().is_some_and(|e| e.is::<Exceeded>()) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What an error of the reader means.
+pub(super) fn explain(error: csv::Error, file: &str, gzip: bool) -> DataError {
+    let file = file.to_owned();
+    match error.into_kind() {
+        ErrorKind::Io(source) => {
+            let exceeded = source.get_ref().and_then(|e| e.downcast_ref::<Exceeded>());
+            if let Some(&Exceeded { what, limit }) = exceeded {
+                return DataError::TooLarge { file, what, limit };
+            }
+            match gzip {
+                true => DataError::Gzip { file, source },
+                false => DataError::Read { file, source },
+            }
+        }
+        ErrorKind::UnequalLengths {
+            pos,
+            expected_len,
+            len,
+        } => DataError::Ragged {
+            file,
+            line: pos.map_or(0, |pos| pos.line()),
+            expected: expected_len,
+            found: len,
+        },
+        // Byte records fail in no other way; the text says what it is should that change.
+        other => DataError::Read {
+            file,
+            source: io::Error::other(format!("{other:?}")),
+        },
     }
 }
 

@@ -93,7 +93,7 @@ impl Splitter {
     /// For a split by share: the first test row of a file with that many rows.
     pub(super) fn first_test_row(&self, rows: u64) -> u64 {
         match self.split {
-            Split::Tail { test_fraction } => rows - (rows as f64 * test_fraction).round() as u64,
+            Split::Tail { test_fraction } => rows - tail_rows(rows, test_fraction),
             _ => rows,
         }
     }
@@ -134,9 +134,71 @@ fn within((first, end): &(u64, Option<u64>), row: u64) -> bool {
     row >= *first && end.is_none_or(|end| row < end)
 }
 
+/// With how many rows, all labelled and without a gap, both parts have `length` rows; none where the rows
+/// themselves say which part they are of.
+pub(super) fn rows_needed(split: &Split, length: u32) -> Option<u64> {
+    let length = u64::from(length.max(1));
+    match split {
+        Split::Rows { train, test } => Some(train.0.max(test.0).saturating_add(length)),
+        Split::Column { .. } => None,
+        Split::Tail { test_fraction } => {
+            let smaller = test_fraction.min(1.0 - test_fraction);
+            let about = ((length as f64 - 0.5) / smaller) as u64;
+            // Rounding moves it by a row or two.
+            (about.saturating_sub(2)..=about.saturating_add(2)).find(|&rows| {
+                let test = tail_rows(rows, *test_fraction);
+                test >= length && rows.saturating_sub(test) >= length
+            })
+        }
+    }
+}
+
+/// Test rows of a file with that many rows, for a split by share.
+fn tail_rows(rows: u64, test_fraction: f64) -> u64 {
+    (rows as f64 * test_fraction).round() as u64
+}
+
 fn rows_text((first, end): &(u64, Option<u64>)) -> String {
     match end {
         Some(end) => format!("they are rows {first} to {}", end.saturating_sub(1)),
         None => format!("they are the rows from {first} on"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_rows_are_needed_and_no_fewer() {
+        let check = |test_fraction: f64, length: u32| {
+            let split = Split::Tail { test_fraction };
+            let needed = rows_needed(&split, length).unwrap();
+            let enough = |rows: u64| {
+                let test = tail_rows(rows, test_fraction);
+                test.min(rows - test) >= u64::from(length)
+            };
+            assert!(enough(needed), "{test_fraction} {length} {needed}");
+            assert!(
+                (0..needed).all(|rows| !enough(rows)),
+                "{test_fraction} {length} {needed}"
+            );
+        };
+        for test_fraction in [0.01, 0.1, 0.2, 0.25, 0.3, 0.5, 0.75, 0.9, 0.999] {
+            for length in [1, 2, 7, 24, 100] {
+                check(test_fraction, length);
+            }
+        }
+        let rows = Split::Rows {
+            train: (0, Some(60)),
+            test: (60, None),
+        };
+        assert_eq!(rows_needed(&rows, 24), Some(84));
+        let column = Split::Column {
+            column: "part".to_owned(),
+            train: "a".to_owned(),
+            test: "b".to_owned(),
+        };
+        assert_eq!(rows_needed(&column, 1), None);
     }
 }

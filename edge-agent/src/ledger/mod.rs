@@ -129,12 +129,12 @@ impl Ledger {
         self.pending.keys().cloned().collect()
     }
 
-    /// The data file that a round began with, where it is the round of the last one noted.
+    /// The rows that a round began with, where it is the round of the last one noted.
     pub fn snapshot(&self, job: &JobId, round: u32) -> Option<&Snapshot> {
         self.state.snapshot(job, round)
     }
 
-    /// Remembers with which data file a round began.
+    /// Remembers with which rows a round began.
     ///
     /// # Errors
     /// [`LedgerError::Store`].

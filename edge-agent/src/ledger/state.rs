@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LedgerError;
 
-/// With which data file a round began.
+/// With which rows a round began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
@@ -16,17 +16,21 @@ pub struct Snapshot {
     pub job: String,
     /// The round.
     pub round: u32,
-    /// SHA-256 of the file, in hexadecimal digits.
+    /// SHA-256 of the file or of the text of the ring's rows, in hexadecimal digits.
     pub sha256: String,
+    /// First and one past the last byte of the file, or row of the ring; all there is where it is not said.
+    #[serde(default)]
+    pub extent: Option<(u64, u64)>,
 }
 
 impl Snapshot {
-    /// The file with that digest, in that round.
-    pub fn new(job: &JobId, round: u32, digest: &Digest) -> Self {
+    /// The rows with that digest, in that round.
+    pub fn new(job: &JobId, round: u32, digest: &Digest, extent: (u64, u64)) -> Self {
         Self {
             job: job.to_string(),
             round,
             sha256: digest.to_string(),
+            extent: Some(extent),
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod door;
 mod downloads;
 pub(crate) mod identity;
 pub(crate) mod link;
+mod rows;
 #[cfg(test)]
 pub(crate) mod sample;
 mod stamp;
@@ -31,14 +32,18 @@ use fl_runtime::shutdown::Shutdown;
 use fl_runtime::store::{HomeLock, ObjectCache};
 use tokio::sync::mpsc;
 
+use crate::feed::{Counts, Feed};
 use crate::ledger::{Ledger, STATE_FILE};
-use crate::settings::Home;
+use crate::ring::Ring;
+use crate::settings::{DataSource, Home};
 use agent::{Agent, Parts};
 use downloads::Downloads;
 use identity::Identity;
 use link::Link;
+use rows::{RoundRows, Source};
 use uplink::Uplink;
 use worker::Worker;
+pub(crate) use worker::lock;
 
 /// Results of work that may wait to be taken; there is one task at a time, and one that was cancelled.
 const RESULTS_MAX: usize = 8;
@@ -60,12 +65,8 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
     let ledger = Ledger::open(&home.folder, settings.outbox.bytes_max)?;
     let cache_bytes_max = settings.cache.bytes_max;
     let cache = ObjectCache::open(&home.folder.join(OBJECTS_FOLDER), cache_bytes_max)?;
-    if !home.data_file.is_file() {
-        tracing::warn!(
-            "data file {} does not exist yet: rounds are declined until it does",
-            home.data_file.display()
-        );
-    }
+    let (source, feed) = open_source(&home)?;
+    let feed = feed.map(|feed| tokio::spawn(feed.run(shutdown.clone())));
     let identity = Arc::new(Identity {
         device: home.device.clone(),
         region: home.region.clone(),
@@ -89,8 +90,7 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
         worker: Arc::new(Worker::new(
             identity.clone(),
             ledger.clone(),
-            home.data_file.clone(),
-            home.split.clone(),
+            RoundRows::new(source, home.split.clone(), &home.folder),
         )),
         runtime: runtime_text(&home),
         state_file: home.folder.join(STATE_FILE),
@@ -120,7 +120,50 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     agent.cancel();
     session.close().await;
+    if let Some(feed) = feed {
+        // Where something else than a wish ended the agent, the command ends with it.
+        shutdown.request("the agent ends");
+        feed.await.context("the command's feed broke")?;
+    }
     result
+}
+
+/// Where the device's rows come from, and what fills that.
+fn open_source(home: &Home) -> anyhow::Result<(Source, Option<Feed>)> {
+    match &home.source {
+        DataSource::File(file) => {
+            if !file.exists() {
+                tracing::warn!(
+                    "data file {} does not exist yet: rounds are declined until it does",
+                    file.display()
+                );
+            }
+            Ok((Source::File(file.clone()), None))
+        }
+        DataSource::Command(command) => {
+            let ring = Ring::open(&home.ring_folder(), command.bounds)?;
+            let range = ring.range();
+            tracing::info!(
+                "{} rows of earlier runs of {} lie in {}",
+                range.end - range.start,
+                command.words.first().map_or("", String::as_str),
+                ring.folder().display()
+            );
+            let (ring, counts) = (Arc::new(Mutex::new(ring)), Arc::new(Counts::default()));
+            let feed = Feed::new(
+                command.clone(),
+                home.folder.clone(),
+                ring.clone(),
+                counts.clone(),
+            );
+            let source = Source::Ring {
+                ring,
+                rows_max: command.bounds.rows_max,
+                counts,
+            };
+            Ok((source, Some(feed)))
+        }
+    }
 }
 
 /// What the fog shows of the runtime: the name of its library.

@@ -12,10 +12,10 @@ const FILES_MAX: usize = 1 << 20;
 const DEPTH_MAX: usize = 3;
 
 /// What changes when a file does, or any file of a folder.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp(Vec<FileStamp>);
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct FileStamp {
     inode: (u64, u64),
     bytes: u64,

@@ -1,21 +1,20 @@
 //! Makes contributions, one at a time, away from the loop that talks.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use fl_model::{
-    Contribution, ContributionKey, DataSpec, Epoch, JobId, Payload, Reason, RoundKey, RoundPlan,
-    Split, TrainWork, Work,
+    Contribution, ContributionKey, DataSpec, Epoch, JobId, Payload, Phase, Reason, RoundKey,
+    RoundPlan, TrainWork, Work,
 };
 use fl_telemetry::{DevicePhase, DeviceTrace, attr};
 use fl_wire::{Encoded as _, ParameterObject};
 
 use super::downloads::Objects;
 use super::identity::{About, Identity};
-use super::stamp::Stamp;
-use crate::data::{self, LocalData};
+use super::rows::{Extent, RoundRows, Stamp};
+use crate::data::LocalData;
 use crate::ledger::{Ledger, LedgerError, Snapshot, Update};
 use crate::say;
 use crate::work::{Failure, View, Workshop, counters, protect, statistics, training_seed};
@@ -55,8 +54,7 @@ pub(crate) enum Done {
 pub(crate) struct Worker {
     identity: Arc<Identity>,
     ledger: Arc<Mutex<Ledger>>,
-    data_file: PathBuf,
-    split: Option<Split>,
+    rows: RoundRows,
     bench: Mutex<Bench>,
 }
 
@@ -66,7 +64,7 @@ struct Bench {
     data: Option<HeldData>,
 }
 
-/// The rows of a round; they stay the same until the next.
+/// The rows of a round as they were read.
 struct HeldData {
     job: JobId,
     round: u32,
@@ -100,14 +98,12 @@ impl Worker {
     pub(crate) fn new(
         identity: Arc<Identity>,
         ledger: Arc<Mutex<Ledger>>,
-        data_file: PathBuf,
-        split: Option<Split>,
+        rows: RoundRows,
     ) -> Self {
         Self {
             identity,
             ledger,
-            data_file,
-            split,
+            rows,
             bench: Mutex::default(),
         }
     }
@@ -134,6 +130,13 @@ impl Worker {
         });
         let data = self.data(bench, plan)?;
         task.check_wanted()?;
+        if let Some(counts) = self.rows.counts() {
+            task.attribute(|trace| {
+                trace.attr(attr::SENSOR_ROWS, counts.received());
+                trace.attr(attr::SENSOR_REFUSED, counts.refused());
+                trace.attr(attr::SENSOR_RESTARTS, counts.restarts());
+            });
+        }
         match &plan.work {
             Work::Statistics => {
                 let began = Instant::now();
@@ -269,67 +272,95 @@ impl Worker {
         Ok(())
     }
 
-    /// The rows of the plan's round: read once, when the round begins here.
+    /// A phase is over, whatever became of it: after a round's last, its rows are not wanted again.
+    pub(crate) fn over(&self, key: &RoundKey) {
+        if key.phase == Phase::Evaluate {
+            self.rows.release(&key.job, key.round.0);
+        }
+    }
+
+    /// The rows of the plan's round: fixed and read once, when the round begins here, and read again as
+    /// they were after a restart in its middle.
     fn data(&self, bench: &mut Bench, plan: &RoundPlan) -> Result<Arc<LocalData>, Failure> {
         let (job, round) = (&plan.key.job, plan.key.round.0);
-        let stamp = Stamp::of(&self.data_file);
-        let kept = bench.data.take().filter(|held| held.spec == plan.data);
+        let held = bench.data.take().filter(|held| held.spec == plan.data);
         let of_round = |held: &HeldData| held.job == *job && held.round == round;
-        let kept = kept.filter(|held| of_round(held) || (stamp.is_some() && held.stamp == stamp));
-        let data = match kept {
-            Some(held) => {
-                let same_round = of_round(&held);
-                let data = held.data.clone();
-                bench.data = Some(HeldData {
-                    job: job.clone(),
-                    round,
-                    ..held
-                });
-                if same_round {
-                    return Ok(data);
-                }
-                data
-            }
-            None => {
-                let data = Arc::new(data::load(
-                    &self.data_file,
-                    &plan.data,
-                    self.split.as_ref(),
-                )?);
-                tracing::info!("{}", say::rows(&self.data_file, &data));
-                bench.data = Some(HeldData {
+        let held = match held {
+            Some(held) if of_round(&held) => bench.data.insert(held),
+            held => {
+                let noted = lock(&self.ledger).snapshot(job, round).cloned();
+                let (data, stamp) = match noted {
+                    Some(noted) => (self.data_again(job, round, &noted, plan)?, None),
+                    None => self.new_data(held, plan)?,
+                };
+                bench.data.insert(HeldData {
                     job: job.clone(),
                     round,
                     spec: plan.data.clone(),
                     stamp,
-                    data: data.clone(),
-                });
-                data
+                    data,
+                })
             }
         };
-        if let Err(failure) = self.note_snapshot(job, round, &data) {
-            bench.data = None;
-            return Err(failure);
-        }
-        Ok(data)
+        Ok(held.data.clone())
     }
 
-    /// A round is of the rows that it began with: after a restart in the middle of one, a data file that
-    /// has changed is declined until the next.
-    fn note_snapshot(&self, job: &JobId, round: u32, data: &LocalData) -> Result<(), Failure> {
-        let mut ledger = lock(&self.ledger);
-        let now = Snapshot::new(job, round, &data.digest);
-        match ledger.snapshot(job, round) {
-            Some(before) if *before == now => Ok(()),
-            Some(_) => Err(Failure::new(
+    /// Fixes the rows of a round that begins, and remembers which they are. Those of the round before are
+    /// not read again where nothing has changed.
+    fn new_data(
+        &self,
+        held: Option<HeldData>,
+        plan: &RoundPlan,
+    ) -> Result<(Arc<LocalData>, Option<Stamp>), Failure> {
+        let (job, round) = (&plan.key.job, plan.key.round.0);
+        let fixed = self.rows.fix(job, round)?;
+        let held = held.filter(|held| fixed.stamp.is_some() && held.stamp == fixed.stamp);
+        let data = match held {
+            Some(held) => held.data,
+            None => self.load(fixed.extent, plan)?,
+        };
+        let snapshot = Snapshot::new(job, round, &data.digest, fixed.extent);
+        lock(&self.ledger).save_snapshot(snapshot)?;
+        Ok((data, fixed.stamp))
+    }
+
+    fn load(&self, extent: Extent, plan: &RoundPlan) -> Result<Arc<LocalData>, Failure> {
+        let data = self.rows.load(extent, &plan.data)?;
+        let command = self.rows.counts().map_or_else(String::new, |counts| {
+            format!(
+                "; since its start this agent kept {} rows of the command, left out {} lines and started it {} \
+                 times again",
+                counts.received(),
+                counts.refused(),
+                counts.restarts()
+            )
+        });
+        tracing::info!("{}{command}", say::rows(&self.rows.place(), &data));
+        Ok(Arc::new(data))
+    }
+
+    /// A round is of the rows that it began with: where they are not to be had any more, after a restart in
+    /// its middle, it is declined.
+    fn data_again(
+        &self,
+        job: &JobId,
+        round: u32,
+        noted: &Snapshot,
+        plan: &RoundPlan,
+    ) -> Result<Arc<LocalData>, Failure> {
+        self.rows.is_of(job, round);
+        let extent = noted.extent.unwrap_or((0, u64::MAX));
+        let data = self.load(extent, plan);
+        match data {
+            Ok(data) if data.digest.to_string() == noted.sha256 => Ok(data),
+            _ => Err(Failure::new(
                 Reason::DataUnusable,
                 format!(
                     "{} has changed since round {round} began and this agent was started again: it takes \
-                     part from the next round on; put the file back to take part in this one",
-                    self.data_file.display()
+                     part from the next round on",
+                    self.rows.place().display()
                 ),
             )),
-            None => Ok(ledger.save_snapshot(now)?),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use edge_agent::init::{NewHome, init};
+use edge_agent::init::{NewData, NewHome, init};
 use fl_model::{DeviceId, RegionId};
 use fl_runtime::broker::BrokerSettings;
 use fl_runtime::keys::public_hex;
@@ -33,7 +33,7 @@ pub(crate) fn home(broker: &str) -> TempDir {
         region: region(),
         root_key: public_hex(&root().verifying_key()),
         broker: broker.to_owned(),
-        data: "data.csv".into(),
+        data: NewData::File("data.csv".into()),
         train_rows: None,
         test_rows: None,
     };

@@ -5,5 +5,6 @@ mod check;
 mod clock;
 mod common;
 mod processes;
+mod sensor;
 mod tensors;
 mod windows;

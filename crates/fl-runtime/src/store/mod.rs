@@ -111,7 +111,8 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 impl StoreError {
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    /// What becomes of an error of the file system when `action` was tried on `path`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             action,
             path: path.to_owned(),
@@ -196,7 +197,11 @@ fn write_and_rename(
     fs::rename(temporary, path).map_err(StoreError::io("rename to", path))
 }
 
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+/// Flushes which files are in a folder.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(StoreError::io("flush folder", folder))

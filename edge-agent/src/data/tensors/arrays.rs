@@ -56,6 +56,7 @@ pub(super) fn load(
         test: all.test,
         rows_in_file: examples,
         unlabelled,
+        unfit: 0,
         digest: digest(hash),
     })
 }

@@ -76,6 +76,7 @@ pub(super) fn load(
         test: all.test,
         rows_in_file: seen,
         unlabelled: 0,
+        unfit: 0,
         digest: digest(hash),
     })
 }

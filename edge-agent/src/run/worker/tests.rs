@@ -1,7 +1,7 @@
 //! The bench with real data, the demo's model and the real runtime.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fl_model::{
     DeviceId, EvaluateWork, FeatureStatistics, JobSpec, Normalization, ObjectRef, Phase, RegionId,
@@ -13,6 +13,9 @@ use onnx_train::{initial_parameters, parameter_layout};
 use tempfile::TempDir;
 
 use super::*;
+use crate::feed::Counts;
+use crate::ring::{Bounds, Ring};
+use crate::run::rows::Source;
 use crate::run::sample;
 
 const MODEL: &[u8] = include_bytes!("../../../../config/models/air-mlp.onnx");
@@ -31,7 +34,12 @@ struct Device {
     folder: TempDir,
     ledger: Arc<Mutex<Ledger>>,
     worker: Worker,
+    file: PathBuf,
     job: JobSpec,
+}
+
+fn rows_of(home: &Path, file: &Path) -> RoundRows {
+    RoundRows::new(Source::File(file.to_owned()), None, home)
 }
 
 fn device(outbox_bytes_max: u64) -> Device {
@@ -46,7 +54,12 @@ fn device(outbox_bytes_max: u64) -> Device {
     let ledger = Ledger::open(folder.path(), outbox_bytes_max).unwrap();
     let ledger = Arc::new(Mutex::new(ledger));
     Device {
-        worker: Worker::new(Arc::new(identity), ledger.clone(), file, None),
+        worker: Worker::new(
+            Arc::new(identity),
+            ledger.clone(),
+            rows_of(folder.path(), &file),
+        ),
+        file,
         folder,
         ledger,
         job: job(),
@@ -67,7 +80,7 @@ fn parameters() -> Vec<u8> {
 
 impl Device {
     fn data_file(&self) -> &Path {
-        &self.worker.data_file
+        &self.file
     }
 
     fn task(&self, round: u32, work: Work, model: &[u8]) -> Task {
@@ -291,18 +304,25 @@ fn a_restart_in_a_round_does_not_change_its_rows() {
     let mut device = device(ROOM);
     let statistics = |device: &Device, round| device.task(round, Work::Statistics, MODEL);
     device.contribution(1, Work::Statistics);
+    let first = device.sealed(&statistics(&device, 1).plan.key);
     let restart = |device: &mut Device| {
-        let worker = &device.worker;
-        let file = worker.data_file.clone();
-        device.worker = Worker::new(worker.identity.clone(), device.ledger.clone(), file, None);
+        let rows = rows_of(device.folder.path(), &device.file);
+        device.worker = Worker::new(device.worker.identity.clone(), device.ledger.clone(), rows);
     };
-    restart(&mut device);
-    device.contribution(1, Work::Statistics);
-
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(DATA), &mut text).unwrap();
     let fewer: Vec<&str> = text.lines().take(3_000).collect();
+    // Rewritten in place, and replaced as a whole.
     fs::write(device.data_file(), fewer.join("\n")).unwrap();
+    for _ in 0..2 {
+        restart(&mut device);
+        device.contribution(1, Work::Statistics);
+        assert_eq!(device.sealed(&statistics(&device, 1).plan.key), first);
+        fs::remove_file(device.data_file()).unwrap();
+        fs::write(device.data_file(), fewer.join("\n")).unwrap();
+    }
+    // Without the rows that were kept, the round is left out.
+    fs::remove_dir_all(device.folder.path().join("snapshot")).unwrap();
     restart(&mut device);
     for _ in 0..2 {
         let Done::Failed(_, failure) = device.worker.perform(&statistics(&device, 1)) else {
@@ -317,13 +337,137 @@ fn a_restart_in_a_round_does_not_change_its_rows() {
     }
     device.contribution(2, Work::Statistics);
     // With the file of the beginning, the round can still be taken part in.
-    fs::write(device.data_file(), DATA).unwrap();
+    fs::remove_dir_all(device.folder.path().join("snapshot")).unwrap();
     restart(&mut device);
-    assert!(matches!(
-        device.worker.perform(&statistics(&device, 2)),
-        Done::Failed(..)
-    ));
+    device.contribution(2, Work::Statistics);
+}
+
+#[test]
+fn the_rows_of_a_round_that_is_over_are_removed() {
+    let device = device(ROOM);
+    let snapshot = device.folder.path().join("snapshot");
+    let over = |round, phase| {
+        device.worker.over(&RoundKey {
+            job: device.job.job.clone(),
+            round: RoundNumber(round),
+            phase,
+        });
+    };
     device.contribution(3, Work::Statistics);
+    over(3, Phase::Train);
+    over(2, Phase::Evaluate);
+    assert!(snapshot.join("data.csv").is_file());
+    over(3, Phase::Evaluate);
+    assert!(!snapshot.exists());
+    device.contribution(4, Work::Statistics);
+    assert!(snapshot.join("data.csv").is_file());
+}
+
+/// Rows that a ring of the station's data is bounded to: each new one pushes an old one out.
+const RING: Bounds = Bounds {
+    rows_max: 5_000,
+    bytes_max: 16 << 20,
+};
+
+/// A device whose rows come from a command, which has given so many of the station's.
+fn with_ring(lines: usize) -> Device {
+    let mut device = device(ROOM);
+    device.job.data.split = fl_model::Split::Tail { test_fraction: 0.2 };
+    restart_with_ring(&mut device);
+    give(&device, 0..lines);
+    device
+}
+
+fn restart_with_ring(device: &mut Device) {
+    let home = device.folder.path();
+    let ring = Ring::open(&home.join("ring"), RING).unwrap();
+    let source = Source::Ring {
+        ring: Arc::new(Mutex::new(ring)),
+        rows_max: RING.rows_max,
+        counts: Arc::new(Counts::default()),
+    };
+    let rows = RoundRows::new(source, None, home);
+    device.worker = Worker::new(device.worker.identity.clone(), device.ledger.clone(), rows);
+}
+
+fn give(device: &Device, lines: std::ops::Range<usize>) {
+    let Source::Ring { ring, .. } = &device.worker.rows.source else {
+        panic!("no ring");
+    };
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(DATA), &mut text).unwrap();
+    let mut ring = lock(ring);
+    ring.begin(text.lines().next().unwrap().as_bytes()).unwrap();
+    let rows = text.lines().skip(1 + lines.start).take(lines.len());
+    ring.append(rows.map(str::as_bytes)).unwrap();
+}
+
+#[test]
+fn a_restart_in_a_round_does_not_change_the_rows_of_a_ring() {
+    let (mut struck, control) = (with_ring(6_000), with_ring(6_000));
+    let work = control.train_work();
+    assert_eq!(struck.train_work(), work);
+    let train = |round| control.task(round, Work::Train(Box::new(work.clone())), MODEL);
+    let evaluate = EvaluateWork {
+        loss: work.training.loss,
+        normalization: work.normalization.clone(),
+    };
+    control.contribution(1, Work::Train(Box::new(work.clone())));
+    let tested = control.contribution(1, Work::Evaluate(evaluate.clone()));
+    let key = train(1).plan.key;
+
+    // Killed when the rows were fixed, and again when the contribution was stored; rows come all the time.
+    let fixed = struck.worker.data(&mut Bench::default(), &train(1).plan);
+    fixed.unwrap();
+    for killed in 0..2 {
+        give(&struck, 6_000 + killed * 900..6_900 + killed * 900);
+        restart_with_ring(&mut struck);
+        struck.contribution(1, Work::Train(Box::new(work.clone())));
+        assert_eq!(struck.sealed(&key), control.sealed(&key));
+    }
+    assert_eq!(struck.contribution(1, Work::Evaluate(evaluate)), tested);
+
+    struck.contribution(2, Work::Train(Box::new(work.clone())));
+    control.contribution(2, Work::Train(Box::new(work.clone())));
+    let key = train(2).plan.key;
+    assert_ne!(
+        struck.sealed(&key),
+        control.sealed(&key),
+        "new rows are trained on"
+    );
+    // Only the rows of one round are kept.
+    let snapshots = fs::read_dir(struck.folder.path()).unwrap();
+    let names = snapshots.map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.retain(|name| name.starts_with("snapshot"));
+    assert_eq!(names, ["snapshot"]);
+    fs::remove_dir_all(struck.folder.path().join("snapshot")).unwrap();
+    restart_with_ring(&mut struck);
+    let failure = struck.worker.perform(&train(2));
+    let Done::Failed(_, failure) = failure else {
+        panic!("a round goes on with other rows than it began with");
+    };
+    assert!(
+        failure.detail.contains("ring has changed since round 2"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_ring_that_is_too_short_is_declined_with_what_it_needs() {
+    let device = with_ring(0);
+    let task = device.task(0, Work::Statistics, MODEL);
+    let failure = device.failure(&task);
+    assert_eq!(failure.reason, Reason::DataUnusable);
+    assert!(
+        failure.told.contains("no rows yet, and needs 3"),
+        "{failure}"
+    );
+    give(&device, 0..2_000);
+    let Payload::Statistics(statistics) = device.contribution(0, Work::Statistics) else {
+        panic!("not statistics");
+    };
+    assert!(statistics.rows > 1_000);
 }
 
 #[test]

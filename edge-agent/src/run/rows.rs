@@ -1,0 +1,269 @@
+//! The rows of a round: fixed on disk when it begins here, so that a restart in its middle finds them again.
+//!
+//! A file is shared with its copy where the file system can do that, copied where it is small, and linked
+//! otherwise: a link outlives that the file is replaced or grows, and its digest tells where it was
+//! rewritten. A ring's segments are linked. There is one snapshot; the next takes its place.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use fl_model::{DataSpec, JobId, Reason, Split};
+use fl_runtime::store::{StoreError, sync_folder};
+
+use super::stamp;
+use super::worker::lock;
+use crate::data::{self, DataError, LocalData};
+use crate::feed::Counts;
+use crate::ring::{Ring, RingText, remove_folder};
+use crate::work::Failure;
+
+/// Folder of the snapshot in a home.
+pub(super) const SNAPSHOT_FOLDER: &str = "snapshot";
+
+/// Folder of a snapshot that is being taken.
+const PART_FOLDER: &str = "snapshot.part";
+
+/// Larger files are not copied, in bytes.
+const COPY_BYTES_MAX: u64 = 16 << 20;
+
+/// Where a device's rows come from.
+pub(super) enum Source {
+    /// A file that somebody else writes.
+    File(PathBuf),
+    /// What a command gives.
+    Ring {
+        ring: Arc<Mutex<Ring>>,
+        /// How many rows of it count at most.
+        rows_max: u64,
+        counts: Arc<Counts>,
+    },
+}
+
+/// Which part of the source was fixed: bytes of the file, or numbers of rows of the ring; first, and one
+/// past the last.
+pub(super) type Extent = (u64, u64);
+
+/// What changes when the source does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stamp {
+    File(stamp::Stamp),
+    Ring(Extent),
+}
+
+/// Rows that are fixed.
+pub(super) struct Fixed {
+    pub(super) extent: Extent,
+    /// None where the source changed meanwhile.
+    pub(super) stamp: Option<Stamp>,
+}
+
+/// The source of a device's rows, and the snapshot of the round in progress.
+pub(super) struct RoundRows {
+    pub(super) source: Source,
+    split: Option<Split>,
+    home: PathBuf,
+    kept: Mutex<Option<Kept>>,
+}
+
+/// What the snapshot on disk is of.
+struct Kept {
+    job: JobId,
+    round: u32,
+    stamp: Option<Stamp>,
+}
+
+impl RoundRows {
+    pub(super) fn new(source: Source, split: Option<Split>, home: &Path) -> Self {
+        Self {
+            source,
+            split,
+            home: home.to_owned(),
+            kept: Mutex::new(None),
+        }
+    }
+
+    /// What the rows are called in messages.
+    pub(super) fn place(&self) -> PathBuf {
+        match &self.source {
+            Source::File(file) => file.clone(),
+            Source::Ring { ring, .. } => lock(ring).folder().to_owned(),
+        }
+    }
+
+    /// How a command fares, where the rows are one's.
+    pub(super) fn counts(&self) -> Option<&Counts> {
+        match &self.source {
+            Source::File(_) => None,
+            Source::Ring { counts, .. } => Some(counts),
+        }
+    }
+
+    /// Fixes the rows as they are now, for a round.
+    ///
+    /// # Errors
+    /// The snapshot cannot be written.
+    pub(super) fn fix(&self, job: &JobId, round: u32) -> Result<Fixed, Failure> {
+        let mut kept = lock(&self.kept);
+        let before = self.stamp();
+        let is_kept = kept
+            .as_ref()
+            .is_some_and(|kept| before.is_some() && kept.stamp == before);
+        let fixed = match is_kept {
+            true => Fixed {
+                extent: self.extent(before.as_ref()),
+                stamp: before,
+            },
+            false => {
+                *kept = None;
+                self.take(before).map_err(|error| {
+                    Failure::new(
+                        Reason::DataUnusable,
+                        format!("the rows of the round cannot be kept: {error}"),
+                    )
+                })?
+            }
+        };
+        *kept = Some(Kept {
+            job: job.clone(),
+            round,
+            stamp: fixed.stamp.clone(),
+        });
+        Ok(fixed)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        match &self.source {
+            Source::File(file) => stamp::Stamp::of(file).map(Stamp::File),
+            Source::Ring { ring, .. } => {
+                let range = lock(ring).range();
+                Some(Stamp::Ring((range.start, range.end)))
+            }
+        }
+    }
+
+    /// All of the file, or of the folder, whose bytes are not counted; or rows of the ring.
+    fn extent(&self, stamp: Option<&Stamp>) -> Extent {
+        match (&self.source, stamp) {
+            (_, Some(Stamp::Ring(extent))) => *extent,
+            (Source::File(file), _) if file.is_file() => {
+                (0, fs::metadata(file).map_or(u64::MAX, |file| file.len()))
+            }
+            _ => (0, u64::MAX),
+        }
+    }
+
+    fn take(&self, before: Option<Stamp>) -> Result<Fixed, StoreError> {
+        let (part, folder) = (self.home.join(PART_FOLDER), self.folder());
+        for old in [&part, &folder] {
+            remove_folder(old)?;
+        }
+        fs::create_dir(&part).map_err(StoreError::io("create folder", &part))?;
+        let fixed = match &self.source {
+            Source::File(file) => {
+                let extent = self.extent(before.as_ref());
+                if file.is_file() {
+                    keep(file, &copy_of(file, &part), extent.1);
+                }
+                Fixed {
+                    extent,
+                    stamp: self.stamp().filter(|after| before.as_ref() == Some(after)),
+                }
+            }
+            Source::Ring { ring, .. } => {
+                let range = lock(ring).link_into(&part)?;
+                let extent = (range.start, range.end);
+                Fixed {
+                    extent,
+                    stamp: Some(Stamp::Ring(extent)),
+                }
+            }
+        };
+        sync_folder(&part)?;
+        fs::rename(&part, &folder).map_err(StoreError::io("rename to", &folder))?;
+        sync_folder(&self.home)?;
+        Ok(fixed)
+    }
+
+    /// Reads rows that were fixed.
+    ///
+    /// # Errors
+    /// Every [`DataError`].
+    pub(super) fn load(&self, extent: Extent, spec: &DataSpec) -> Result<LocalData, DataError> {
+        let (split, folder) = (self.split.as_ref(), self.folder());
+        match &self.source {
+            Source::File(file) => {
+                let copy = copy_of(file, &folder);
+                let place = if copy.is_file() { &copy } else { file };
+                data::load_prefix(file, place, extent.1, spec, split)
+            }
+            Source::Ring { ring, rows_max, .. } => {
+                let name = lock(ring).folder().to_owned();
+                let text = match folder.is_dir() {
+                    true => RingText::open(&folder, extent.0..extent.1),
+                    false => Ok(None),
+                };
+                let text = text.map_err(|error| DataError::Read {
+                    file: name.display().to_string(),
+                    source: io::Error::other(error),
+                })?;
+                data::load_ring(&name, text, *rows_max, spec, split)
+            }
+        }
+    }
+
+    /// A round is over: where the snapshot is of it, it is removed.
+    pub(super) fn release(&self, job: &JobId, round: u32) {
+        let mut kept = lock(&self.kept);
+        let of_round = |kept: &mut Kept| kept.job == *job && kept.round == round;
+        if kept.take_if(of_round).is_some()
+            && let Err(error) = remove_folder(&self.folder())
+        {
+            tracing::warn!("rows of a round that is over stay on disk: {error}");
+        }
+    }
+
+    /// After a restart in the middle of a round: the snapshot on disk is of it.
+    pub(super) fn is_of(&self, job: &JobId, round: u32) {
+        *lock(&self.kept) = Some(Kept {
+            job: job.clone(),
+            round,
+            stamp: None,
+        });
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.home.join(SNAPSHOT_FOLDER)
+    }
+}
+
+/// The place of a file's copy in a snapshot: under its own name, which may say what is in it.
+fn copy_of(file: &Path, snapshot: &Path) -> PathBuf {
+    snapshot.join(file.file_name().unwrap_or("data".as_ref()))
+}
+
+/// Keeps a file's bytes under another name as cheaply as can be. Where nothing can be done, the file itself
+/// is read again, and its digest tells whether it has changed.
+fn keep(file: &Path, copy: &Path, bytes: u64) {
+    if share(file, copy).is_ok() {
+        return;
+    }
+    let small = bytes <= COPY_BYTES_MAX;
+    let copied = small
+        && fs::copy(file, copy)
+            .and_then(|_| File::open(copy)?.sync_all())
+            .is_ok();
+    if !copied {
+        // What a copy has left would be in the way. Neither failure is one of the round's.
+        let _ = fs::remove_file(copy);
+        let _ = fs::hard_link(file, copy);
+    }
+}
+
+/// A second file on the same blocks, where the file system can do that.
+fn share(file: &Path, copy: &Path) -> io::Result<()> {
+    let (from, to) = (File::open(file)?, File::create(copy)?);
+    rustix::fs::ioctl_ficlone(&to, &from)?;
+    to.sync_all()
+}
