@@ -45,3 +45,8 @@ pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
 pub use starting::starting_parameters;
 pub use trainer::{LocalTrainer, LocalTraining};
 pub use windows::Windows;
+
+/// The examples of onnx-grad's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../onnx-grad/README.md")]
+struct Readme;
