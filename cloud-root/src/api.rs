@@ -28,6 +28,15 @@ pub(crate) struct Submission {
     pub(crate) text: String,
 }
 
+/// What becomes of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Submitted {
+    /// The job's name.
+    pub(crate) job: String,
+    /// What of the model travels, where not all does.
+    pub(crate) parts: Option<String>,
+}
+
 /// What only those may ask who can read the root's home.
 pub(crate) fn operators(office: Arc<Office>) -> Router {
     Router::new()
@@ -92,9 +101,9 @@ async fn list(State(office): State<Arc<Office>>) -> Json<Vec<JobView>> {
 async fn submit(
     State(office): State<Arc<Office>>,
     Json(submission): Json<Submission>,
-) -> Result<Json<String>, Refusal> {
-    let job = jobs::submit(&office, &submission.text, &submission.place).await?;
-    Ok(Json(job.to_string()))
+) -> Result<Json<Submitted>, Refusal> {
+    let submitted = jobs::submit(&office, &submission.text, &submission.place).await?;
+    Ok(Json(submitted))
 }
 
 async fn show(
@@ -163,7 +172,12 @@ async fn export(
     let model = office.object(&input.model).await?;
     let parameters = office.object(&input.parameters).await?;
     let parameters = ParameterObject::decode(&parameters).map_err(anyhow::Error::from)?;
-    let exported = onnx_train::export(&model, &parameters.tensors, &input.inputs, &normalization);
+    let exported = onnx_train::export(
+        onnx_train::Model::new(&model, &input.options),
+        &parameters.tensors,
+        &input.inputs,
+        &normalization,
+    );
     Ok(exported.map_err(anyhow::Error::from)?)
 }
 

@@ -38,6 +38,7 @@ struct Known {
 #[derive(Debug, Clone)]
 pub(crate) struct ExportInput {
     pub(crate) model: ObjectRef,
+    pub(crate) options: fl_model::ModelOptions,
     pub(crate) parameters: ObjectRef,
     pub(crate) inputs: fl_model::Inputs,
     pub(crate) normalization: Option<fl_model::Normalization>,
@@ -47,6 +48,7 @@ impl ExportInput {
     fn of(root: &RootRound) -> Self {
         Self {
             model: root.model(),
+            options: root.spec().options.clone(),
             parameters: root.parameters(),
             inputs: root.spec().data.inputs.clone(),
             normalization: root.normalization().cloned(),

@@ -13,8 +13,10 @@ use fl_wire::{
     Encoded as _, Envelope, Expected, MessageKind, ParameterObject, SigningKey, VerifyingKey,
     WireError,
 };
+use onnx_train::Model;
 use tokio::sync::mpsc;
 
+use crate::api::Submitted;
 use crate::board::Command;
 use crate::home::root_name;
 use crate::job_view::{self, RoundView};
@@ -113,7 +115,7 @@ pub(crate) async fn discover(office: &Office, job: &JobId) -> anyhow::Result<()>
 }
 
 /// Accepts a job: checks it against its model, stores what its devices will fetch, writes its first entry.
-pub(crate) async fn submit(office: &Office, text: &str, place: &str) -> anyhow::Result<JobId> {
+pub(crate) async fn submit(office: &Office, text: &str, place: &str) -> anyhow::Result<Submitted> {
     let spec = fl_runtime::job_file::parse(text, place)?;
     let job = spec.job.clone();
     // One at a time, and no object is taken away that the job shares with another.
@@ -122,10 +124,15 @@ pub(crate) async fn submit(office: &Office, text: &str, place: &str) -> anyhow::
         bail!("a job called {job} was submitted before: take another name");
     }
     let model = ModelStore::of(&office.home).load(&spec.model)?;
-    onnx_train::check_model(&model, &spec.training, &spec.data)
+    let taken = Model::new(&model, &spec.options);
+    onnx_train::check_model(taken, &spec.training, &spec.data)
         .with_context(|| format!("model {} does not fit job {job}", spec.model))?;
-    let tensors = onnx_train::starting_parameters(&model, spec.randomize, spec.seed)?;
-    let layout = onnx_train::parameter_layout(&model)?;
+    let draw = spec.randomize.then_some(spec.seed);
+    let mut tensors = onnx_train::starting_parameters(taken, draw)?;
+    let layout = onnx_train::parameter_layout(taken)?;
+    // Each device keeps the others for itself.
+    tensors.truncate(layout.len());
+    let parts = onnx_train::partition(taken)?;
     let parameters = ParameterObject {
         names: layout.iter().map(|info| info.name.clone()).collect(),
         shapes: layout.into_iter().map(|info| info.shape).collect(),
@@ -158,8 +165,11 @@ pub(crate) async fn submit(office: &Office, text: &str, place: &str) -> anyhow::
     }
     appended?;
     discover(office, &job).await?;
-    tracing::info!("job {job} is submitted by {}", root_name());
-    Ok(job)
+    tracing::info!("job {job} is submitted by {}: {parts}", root_name());
+    Ok(Submitted {
+        job: job.to_string(),
+        parts: (!parts.is_whole()).then(|| parts.to_string()),
+    })
 }
 
 /// Refuses a job whose messages would outgrow their bounds later, when its devices are at work.

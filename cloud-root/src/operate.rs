@@ -8,7 +8,7 @@ use fl_model::JobId;
 use fl_runtime::control::ControlClient;
 use fl_runtime::terminal::{Reader, print, print_line, show_progress};
 
-use crate::api::Submission;
+use crate::api::{Submission, Submitted};
 use crate::home::Home;
 use crate::job_view::{self, JobEvent, JobView};
 
@@ -41,10 +41,11 @@ impl Operator {
         }
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {place}"))?;
         let submission = Submission { place, text };
-        let job: String = self.client.post("/jobs", &submission).await?;
+        let Submitted { job, parts } = self.client.post("/jobs", &submission).await?;
         let watch = self.home.command(&format!("job watch {job}"));
         print_line(format_args!(
-            "job {job} is submitted; follow it with\n  {watch}"
+            "job {job} is submitted{}; follow it with\n  {watch}",
+            parts.map_or_else(String::new, |parts| format!(" ({parts})"))
         ))?;
         Ok(())
     }

@@ -11,6 +11,7 @@ use fl_runtime::store::{HomeLock, StoreError};
 use fl_runtime::{job_file, keys};
 use fl_wire::topics::Up;
 use fl_wire::{Hello, SigningKey, VersionRange};
+use onnx_train::Model;
 use tokio::time::timeout;
 
 use crate::cli::CheckArguments;
@@ -269,11 +270,18 @@ fn is_running(home: &Home) -> bool {
 fn model(path: &std::path::Path, job: &JobSpec) -> Result<String, String> {
     let place = path.display();
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read {place}: {error}"))?;
-    let fits = onnx_train::check_model(&bytes, &job.training, &job.data);
+    let model = Model::new(&bytes, &job.options);
+    let fits = onnx_train::check_model(model, &job.training, &job.data);
     fits.map_err(|error| format!("{place}: {error}"))?;
-    let layout = onnx_train::parameter_layout(&bytes).map_err(|error| error.to_string())?;
+    let failed = |error: onnx_train::TrainError| error.to_string();
+    let layout = onnx_train::parameter_layout(model).map_err(failed)?;
+    let parts = onnx_train::partition(model).map_err(failed)?;
+    let parts = match parts.is_whole() {
+        true => String::new(),
+        false => format!("; {parts}"),
+    };
     Ok(format!(
-        "{place}: {} tensors can be trained for {}",
+        "{place}: {} tensors can be trained for {}{parts}",
         layout.len(),
         job.job
     ))

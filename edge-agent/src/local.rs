@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use fl_model::{DataSpec, DeviceId, EvaluationCounters, JobSpec, RoundNumber, TrainingSpec};
 use fl_runtime::job_file;
 use fl_runtime::store::{Access, write_atomic};
-use onnx_train::{ExportedModel, check_model, init_runtime, starting_parameters};
+use onnx_train::{ExportedModel, Model, check_model, init_runtime, starting_parameters};
 use serde::Serialize;
 
 use crate::cli::{EvaluateArguments, TrainLocalArguments};
@@ -165,7 +165,7 @@ pub(crate) fn load(home: &Home, spec: &DataSpec) -> Result<LocalData, DataError>
 pub fn train_local(arguments: &TrainLocalArguments) -> anyhow::Result<Trained> {
     let (job, sites) = open(&arguments.job, &arguments.homes)?;
     let model = read(&arguments.model)?;
-    check_model(&model, &job.training, &job.data)
+    check_model(Model::new(&model, &job.options), &job.training, &job.data)
         .with_context(|| arguments.model.display().to_string())?;
     let seed = arguments.seed.unwrap_or(job.seed);
     let epochs = match arguments.epochs.is_empty() {
@@ -211,13 +211,15 @@ fn train(
         data: &job.data,
         normalization: &normalization,
         loss: job.training.loss,
+        options: &job.options,
     };
     let spec = TrainingSpec {
         local_epochs: epochs,
         ..job.training.clone()
     };
     let device: &DeviceId = &sites[0].home.device;
-    let start = starting_parameters(model, job.randomize, seed)?;
+    let draw = job.randomize.then_some(seed);
+    let start = starting_parameters(Model::new(model, &job.options), draw)?;
     let order = training_seed(&job.job, ROUND, device, seed);
     let mut workshop = Workshop::default();
     let trained = workshop.train(model, &spec, view, rows, &start, order)?;
@@ -261,7 +263,9 @@ fn best(runs: &[Run]) -> Vec<Best> {
 pub fn evaluate(arguments: &EvaluateArguments) -> anyhow::Result<Evaluated> {
     let (job, sites) = open(&arguments.job, &arguments.homes)?;
     let place = || arguments.model.display().to_string();
-    let mut model = ExportedModel::new(&read(&arguments.model)?).with_context(place)?;
+    let output = job.options.output.as_deref();
+    let model = read(&arguments.model)?;
+    let mut model = ExportedModel::of_output(&model, output).with_context(place)?;
     let devices = sites
         .iter()
         .map(|site| judge(&mut model, &job, site).with_context(place));

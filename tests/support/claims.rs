@@ -49,6 +49,7 @@ pub fn claims(
         data: &job.data,
         normalization: &normalization,
         loss: job.training.loss,
+        options: &job.options,
     };
     let mut workshop = Workshop::default();
     let mut model = ExportedModel::new(&exported).expect("an exported model");

@@ -3,6 +3,7 @@
 use crate::data::DataSpec;
 use crate::grid::GridWidth;
 use crate::ids::JobId;
+use crate::options::ModelOptions;
 use crate::plan::{Overflow, check_overflow};
 use crate::training::{Schedule, TrainingSpec};
 
@@ -87,6 +88,8 @@ pub struct JobSpec {
     pub seed: u64,
     /// Whether training starts from weights drawn by the seed instead of those in the model.
     pub randomize: bool,
+    /// How the model is taken.
+    pub options: ModelOptions,
     /// Local training, at the full learning rate.
     pub training: TrainingSpec,
     /// How the learning rate goes over the rounds.

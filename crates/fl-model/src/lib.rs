@@ -10,6 +10,7 @@ mod ids;
 mod inputs;
 mod job;
 mod log;
+mod options;
 mod plan;
 mod roster;
 mod shell;
@@ -34,6 +35,7 @@ pub use job::{AdaptiveRule, JobSpec, ServerOptimizer, Weighting};
 pub use log::{
     JobEnd, JobFailure, LogEntry, PhaseResult, RegionAbsence, RegionSummary, RoundOutcome,
 };
+pub use options::ModelOptions;
 pub use plan::{EvaluateWork, Overflow, Privacy, RoundPlan, TrainWork, Work};
 pub use roster::{Role, RosterEntry};
 pub use shell::shell_word;

@@ -4,6 +4,7 @@ use crate::data::{DataSpec, Normalization};
 use crate::grid::Grid;
 use crate::ids::{Epoch, ObjectRef, Phase, RoundKey, TraceContext};
 use crate::job::Weighting;
+use crate::options::ModelOptions;
 use crate::training::{Loss, TrainingSpec};
 
 /// How updates are protected before they leave the device.
@@ -63,6 +64,10 @@ pub struct RoundPlan {
     pub epoch: Epoch,
     /// The user's ONNX model.
     pub model: ObjectRef,
+    /// How the model is taken.
+    pub options: ModelOptions,
+    /// Draws the first values of device-local parameters; where there is none, they begin as in the model.
+    pub draw: Option<u64>,
     /// The global parameters of this round.
     pub parameters: ObjectRef,
     /// The examples.

@@ -142,7 +142,8 @@ pub struct TrainingSpec {
     /// L2 coefficient λ: λ·w is added to every gradient before the optimiser sees it, or decays the
     /// weights beside it where the optimiser says so.
     pub weight_decay: f32,
-    /// FedProx coefficient µ (Li et al. 2020): µ·(w − w_global) is added to every gradient; 0 is off.
+    /// FedProx coefficient µ (Li et al. 2020): µ·(w − w_global) is added to every gradient of
+    /// what travels; 0 is off.
     pub proximal: f32,
     /// Passes over the local training rows.
     pub local_epochs: u32,

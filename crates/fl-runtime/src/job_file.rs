@@ -235,6 +235,7 @@ impl JobFile {
             seed: self.seed,
             randomize: self.randomize,
             schedule: self.training.schedule()?,
+            options: self.training.options()?,
             training,
             data,
             grid,

@@ -239,6 +239,7 @@ impl Scenario {
             deadline_ms: Self::DEADLINE_MS,
             seed: self.seed,
             randomize: false,
+            options: fl_model::ModelOptions::PLAIN,
             training,
             schedule: Schedule::default(),
             data: DataSpec {

@@ -42,6 +42,6 @@ pub use objects::{
     EnvelopeList, MomentsObject, ParameterObject, SnapshotObject, contribution_bytes_max,
     partial_bytes_max,
 };
-pub use pending::{PendingObject, PendingUpdate, ResidualObject};
+pub use pending::{LocalObject, LocalParameters, PendingObject, PendingUpdate, ResidualObject};
 pub use traceparent::{TRACEPARENT, parse_traceparent, traceparent};
 pub use version::{NoCommonVersion, PROTOCOL, VersionRange};

@@ -3,6 +3,8 @@
 use fl_model::{Digest, Grid, JobId, RoundKey};
 
 use crate::cbor::mirror_struct;
+use crate::error::WireError;
+use crate::mirror::same_length;
 
 /// A contribution that is not settled.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +28,28 @@ pub struct PendingUpdate {
     pub grid: Grid,
     /// Its coordinates per tensor, clipped, with the residual in them.
     pub coordinates: Vec<Vec<f32>>,
+    /// The device-local parameters that the same training gave.
+    pub local: LocalParameters,
+}
+
+/// Parameters that a device keeps for itself.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LocalParameters {
+    /// Names of the tensors in the ONNX model.
+    pub names: Vec<String>,
+    /// Their values, row-major.
+    pub tensors: Vec<Vec<f32>>,
+}
+
+/// The device-local parameters of a job, as its last settled round left them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalObject {
+    /// The training that gave them.
+    pub key: RoundKey,
+    /// SHA-256 of its ONNX model.
+    pub model: Digest,
+    /// The parameters.
+    pub parameters: LocalParameters,
 }
 
 /// What earlier updates of a device did not bring to the federation.
@@ -49,6 +73,30 @@ mirror_struct! {
         takes: u64,
         grid: Grid,
         coordinates: Vec<Vec<f32>>,
+        local: LocalParameters,
+    }
+}
+
+mirror_struct! {
+    LocalParameters, "local parameters", LocalParametersMirror {
+        names: Vec<String>,
+        tensors: Vec<Vec<f32>>,
+    } check check_local
+}
+
+fn check_local(local: &LocalParameters) -> Result<(), WireError> {
+    same_length(
+        "tensors of the local parameters",
+        local.names.len(),
+        local.tensors.len(),
+    )
+}
+
+mirror_struct! {
+    LocalObject, "local parameters of a job", LocalObjectMirror {
+        key: RoundKey,
+        model: Digest,
+        parameters: LocalParameters,
     }
 }
 
@@ -90,7 +138,18 @@ mod tests {
             takes: 7,
             grid: Grid::for_clip_norm(GridWidth::W16, 1.0, 2),
             coordinates: vec![vec![0.5, -0.25], vec![]],
+            local: LocalParameters {
+                names: vec!["head.weight".to_owned()],
+                tensors: vec![vec![1.5]],
+            },
         };
+        let local = LocalObject {
+            key: key.clone(),
+            model: update.model,
+            parameters: update.local.clone(),
+        };
+        let read = LocalObject::decode(&local.encode().unwrap());
+        assert_eq!(read, Ok(local));
         let mut pending = PendingObject {
             key: key.clone(),
             sealed: vec![0xd2, 0, 255],

@@ -98,6 +98,10 @@ pub(crate) fn write_forward(
             builder.initializers.extend(known);
             continue;
         }
+        let purpose = match is_settled(model, node) {
+            true => Purpose::Evaluate,
+            false => purpose,
+        };
         write_node(graph, index, purpose, &mut builder)?;
         builder.check()?;
     }
@@ -118,6 +122,14 @@ pub(crate) fn write_forward(
             .cloned(),
     );
     Ok(builder)
+}
+
+/// Whether the node's running statistics are frozen: then it works as in evaluation.
+fn is_settled(model: &ForwardModel, node: &Node) -> bool {
+    let indices = node.operator.statistics().iter();
+    let mut names = indices.map(|index| node.proto.input.get(*index));
+    let frozen = |name: Option<&String>| name.is_some_and(|name| model.frozen.contains(name));
+    !node.operator.statistics().is_empty() && names.all(frozen)
 }
 
 /// The outputs of a node as tensors, where all are whole numbers that are known already: exporters

@@ -16,14 +16,15 @@ pub enum Ending {
     LogProbabilities,
 }
 
-/// Reads how a model ends, whether it can be trained or not.
+/// Reads how a model ends at the output with that name, or at the first, whether it can be trained or not.
 ///
 /// # Errors
 /// The bytes are not an ONNX model.
-pub fn ending(model: &[u8]) -> Result<Ending, ModelError> {
+pub fn ending(model: &[u8], output: Option<&str>) -> Result<Ending, ModelError> {
     let proto = ModelProto::decode(model)?;
     let graph = proto.graph.unwrap_or_default();
-    let mut output = graph.output.first().map_or("", |output| output.name());
+    let first = graph.output.first().map_or("", |output| output.name());
+    let mut output = output.unwrap_or(first);
     // Through a last Identity, which exporters like; nodes are in order.
     let last = graph.node.iter().rev().find(|node| {
         let makes = node.output.iter().any(|name| name == output);
@@ -64,12 +65,14 @@ mod tests {
                 }),
                 ..ModelProto::default()
             };
-            assert_eq!(ending(&model.encode_to_vec()).unwrap(), expected);
+            assert_eq!(ending(&model.encode_to_vec(), None).unwrap(), expected);
+            let other = ending(&model.encode_to_vec(), Some("z")).unwrap();
+            assert_eq!(other, Ending::Plain);
         };
         check("Sigmoid", Ending::Probabilities);
         check("Softmax", Ending::Probabilities);
         check("LogSoftmax", Ending::LogProbabilities);
         check("Gemm", Ending::Plain);
-        assert!(ending(b"not a model").is_err());
+        assert!(ending(b"not a model", None).is_err());
     }
 }

@@ -77,6 +77,9 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
+    /// Patterns of parameters do not fit the model.
+    #[error("{0}")]
+    Pattern(String),
     /// A hyper-parameter is out of range.
     #[error("{name} is {value}; it must be {range}")]
     Setting {

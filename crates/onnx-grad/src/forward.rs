@@ -1,11 +1,14 @@
 //! The first stage: a user's model, checked.
 
 mod bounds;
+mod outputs;
 mod parameters;
+mod partition;
 pub(crate) mod scikit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use fl_model::ModelOptions;
 use prost::Message;
 
 use crate::error::ModelError;
@@ -16,35 +19,15 @@ use crate::ops;
 use crate::proto::{
     GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
-use crate::shape::{Dim, Element, Shape, ValueType, batch_axis, elements_per_example, show};
+use crate::shape::{Dim, Element, Shape, ValueType, elements_per_example, show};
 use crate::tensor::Tensor;
+
+pub use parameters::{Parameter, Role, Scope};
 
 /// Lowest operator set that is read: where ReduceSum and Softmax took their present form.
 const OPSET_MIN: i64 = 13;
 /// Highest operator set that is read.
 const OPSET_MAX: i64 = 22;
-
-/// What a parameter is to training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The optimiser moves it along its gradient.
-    Weight,
-    /// A running statistic, of batch normalisation: each step moves it towards what the batch shows.
-    Statistic,
-}
-
-/// A float32 initialiser that training may change.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parameter {
-    /// Whether it has a gradient.
-    pub role: Role,
-    /// Name of the initialiser.
-    pub name: String,
-    /// Its dimensions; at least one.
-    pub shape: Vec<u64>,
-    /// Its value in the model file, row-major.
-    pub initial: Vec<f32>,
-}
 
 /// An input of a model: one value for each example of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +50,7 @@ pub enum InputKind {
 }
 
 /// A model whose opset, types, shapes, operators and sizes have been checked. The first dimension of
-/// every input is the batch, and so is that of the first output, of which the loss is taken.
+/// every input is the batch, and so is that of the output that the loss is taken of.
 #[derive(Clone)]
 pub struct ForwardModel {
     pub(crate) proto: ModelProto,
@@ -76,6 +59,8 @@ pub struct ForwardModel {
     pub(crate) kernels: Kernels,
     /// Nodes of any graph that is written of it.
     pub(crate) written_nodes_max: usize,
+    /// Names of parameters that stay as they are.
+    pub(crate) frozen: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for ForwardModel {
@@ -89,11 +74,25 @@ impl std::fmt::Debug for ForwardModel {
 }
 
 impl ForwardModel {
-    /// Reads and checks a model.
+    /// Reads and checks a model, of whose first output the loss is taken and of which all is trained.
     ///
     /// # Errors
     /// Names the node, tensor or bound at fault; see [`ModelError`].
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ModelError> {
+        Self::parse_with(bytes, limits, &ModelOptions::PLAIN)
+    }
+
+    /// The same with a choice of the output, and of the parameters that stay as they are or that do not
+    /// travel.
+    ///
+    /// # Errors
+    /// As for [`Self::parse`]; an output that the model does not have, a pattern that no parameter's name
+    /// fits, or nothing left to train or to travel.
+    pub fn parse_with(
+        bytes: &[u8],
+        limits: &Limits,
+        options: &ModelOptions,
+    ) -> Result<Self, ModelError> {
         if bytes.len() > limits.model_bytes_max {
             return Err(ModelError::TooLarge {
                 bytes: bytes.len(),
@@ -121,7 +120,7 @@ impl ForwardModel {
             .enumerate()
             .map(|(index, node)| reader.read_node(index, node))
             .collect::<Result<Vec<_>, _>>()?;
-        let outputs = reader.read_outputs(graph)?;
+        let (outputs, output) = reader.read_outputs(graph, options.output.as_deref())?;
         let graph = Graph {
             opset,
             values: reader.values,
@@ -129,21 +128,30 @@ impl ForwardModel {
             nodes,
             inputs,
             outputs,
+            output,
         };
-        let parameters = parameters::parameters(&graph)?;
+        let (parameters, frozen) = parameters::parameters(&graph, options)?;
         Ok(Self {
             proto,
             graph,
             parameters,
             kernels: Kernels::default(),
             written_nodes_max: limits.written_nodes_max,
+            frozen,
         })
     }
 
-    /// What training may change, in the order of the model file's initialisers. This order is the
-    /// parameter layout everywhere.
+    /// What training may change: first what travels, then what each device keeps for itself, both in the
+    /// order of the model file's initialisers. This order is the parameter layout everywhere.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
+    }
+
+    /// Those of them that travel.
+    pub fn shared(&self) -> &[Parameter] {
+        let is_shared = |own: &Parameter| own.scope == Scope::Shared;
+        let shared = self.parameters.partition_point(is_shared);
+        &self.parameters[..shared]
     }
 
     /// The inputs, in the order of the model file.
@@ -160,7 +168,14 @@ impl ForwardModel {
         info.collect()
     }
 
-    /// Dimensions of one example at the first output: `[C]` for `[N, C]`, none for `[N]`.
+    /// Numbers of the parameters that stay as they are.
+    pub fn frozen_numbers(&self) -> u64 {
+        let ids = self.frozen.iter().filter_map(|name| self.graph.find(name));
+        ids.filter_map(|id| elements_per_example(self.graph.values[id].shape()))
+            .sum()
+    }
+
+    /// Dimensions of one example at the output of the loss: `[C]` for `[N, C]`, none for `[N]`.
     pub fn output_dims(&self) -> Vec<u64> {
         example_dims(self.graph.values[self.graph.output()].shape())
     }
@@ -413,42 +428,6 @@ impl Reader<'_> {
                 .for_each(|own| *own = own.take().filter(few));
         }
         Ok((types, constants))
-    }
-
-    fn read_outputs(&self, graph: &GraphProto) -> Result<Vec<ValueId>, ModelError> {
-        let fail = |output: &ValueInfoProto, reason: String| {
-            Err(ModelError::Graph(format!(
-                "output `{}` {reason}",
-                output.name()
-            )))
-        };
-        let mut ids = Vec::with_capacity(graph.output.len());
-        for output in &graph.output {
-            let Some(&id) = self.by_name.get(output.name()) else {
-                return fail(output, "is made by no node".to_owned());
-            };
-            ids.push(id);
-        }
-        let (Some(output), Some(&id)) = (graph.output.first(), ids.first()) else {
-            return Err(ModelError::Graph(
-                "has no output that a loss could be taken of".to_owned(),
-            ));
-        };
-        let value = &self.values[id];
-        if value.value_type.element != Element::F32 {
-            return fail(output, "is not float32; a loss is taken of it".to_owned());
-        }
-        if batch_axis(value.shape()) != Some(0) || value.shape()[0] != Dim::Batch(1) {
-            let shape = show(value.shape());
-            return fail(
-                output,
-                format!(
-                    "has the shape {shape}, but must begin with the batch N; \
-                     export the model with a dynamic batch dimension"
-                ),
-            );
-        }
-        Ok(ids)
     }
 }
 

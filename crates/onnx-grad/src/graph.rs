@@ -56,6 +56,8 @@ pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<ValueId>,
+    /// The output that a loss is taken of.
+    pub(crate) output: ValueId,
 }
 
 impl Graph {
@@ -64,10 +66,9 @@ impl Graph {
         self.inputs.first().is_some_and(|input| id < *input)
     }
 
-    /// The output that a loss is taken of: the first.
+    /// The output that a loss is taken of.
     pub(crate) fn output(&self) -> ValueId {
-        // A graph has at least one output; see `ForwardModel::parse`.
-        self.outputs.first().copied().unwrap_or_default()
+        self.output
     }
 
     /// For every value, whether a gradient at the output reaches it.

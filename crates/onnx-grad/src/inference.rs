@@ -304,8 +304,10 @@ fn trained(
     Ok(proto)
 }
 
+/// Refuses other parameters than all of them, or those that travel: the others then stay as in the file.
 fn check_parameters(model: &ForwardModel, parameters: &[Vec<f32>]) -> Result<(), ModelError> {
-    if parameters.len() != model.parameters.len() {
+    let counts = [model.parameters.len(), model.shared().len()];
+    if !counts.contains(&parameters.len()) {
         return Err(ModelError::Graph(format!(
             "has {} parameters, {} were given",
             model.parameters.len(),

@@ -22,7 +22,8 @@
 //!   of inputs that are tensors.
 //!
 //! Trainable is every float32 initialiser of rank 1 or more that reaches the loss. Integer and
-//! scalar initialisers and `Constant` nodes are constants. One operator is one file under `ops/`.
+//! scalar initialisers and `Constant` nodes are constants. Of what is trainable, patterns of names say what stays as
+//! it is and what does not travel ([`fl_model::ModelOptions`]). One operator is one file under `ops/`.
 
 mod attributes;
 mod builder;
@@ -55,7 +56,7 @@ pub use differentiate::Differentiated;
 pub use ending::{Ending, ending};
 pub use error::ModelError;
 pub use evaluation::EvalGraph;
-pub use forward::{ForwardModel, InputInfo, InputKind, Parameter, Role};
+pub use forward::{ForwardModel, InputInfo, InputKind, Parameter, Role, Scope};
 pub use gradient::{GradientGraph, GradientSlot};
 pub use inference::InferenceModel;
 pub use kernels::Kernels;

@@ -5,7 +5,7 @@ use fl_model::TrainingSpec;
 use crate::builder::Noise;
 use crate::differentiate::{Differentiated, graph_inputs};
 use crate::error::ModelError;
-use crate::forward::{Parameter, Role};
+use crate::forward::{Parameter, Role, Scope};
 use crate::optimizer::{self, Update};
 use crate::shape::{Dim, ValueType, batch_axis};
 
@@ -100,7 +100,8 @@ impl TrainingGraph {
             loss,
             moves,
         } = differentiated;
-        let proximal = |own: &Parameter| spec.proximal > 0.0 && own.role == Role::Weight;
+        let pulled = |own: &Parameter| own.role == Role::Weight && own.scope == Scope::Shared;
+        let proximal = |own: &Parameter| spec.proximal > 0.0 && pulled(own);
         let anchors: Vec<Option<String>> = model
             .parameters
             .iter()

@@ -53,17 +53,20 @@ class Case:
     among the params. `random` cases draw numbers that JAX does not have: only their outputs are golden.
     Without `reference` the ONNX reference evaluator is not asked, as it lacks what the case is about.
     `kinks` are cases at points without a derivative, where the twin has the slope that is wanted.
-    `weights` says what each row counts, `class_weights` what each class does.
+    `weights` says what each row counts, `class_weights` what each class does. `outputs` come before y, each with
+    the dimensions of one example; `options` say how the model is taken, where frozen ones are names.
     """
 
     def __init__(self, name, params, nodes, function, width=3, dims=None, indices=(), opset=17,
                  loss="mean_squared_error", logits=None, constants=(), training=None, statistics=(), random=False,
-                 reference=True, kinks=False, weights=None, class_weights=None):
+                 reference=True, kinks=False, weights=None, class_weights=None,
+                 outputs=(), options=()):
         self.name, self.params, self.nodes, self.function = name, params, nodes, function
         self.dims, self.indices, self.opset, self.loss = dims or (width,), dict(indices), opset, loss
         self.constants, self.statistics, self.random = constants, dict(statistics), random
         self.reference, self.kinks = reference, kinks
         self.weights, self.class_weights = weights, class_weights
+        self.outputs, self.options = dict(outputs), dict(options)
         self.draw = 0
         # What the loss is computed from, where the model's output is already a probability.
         self.logits = logits or function
@@ -78,8 +81,9 @@ class Case:
         inputs += [helper.make_tensor_value_info(k, TensorProto.INT64, ["batch", *dims])
                    for k, (dims, _) in self.indices.items()]
         y = np.asarray(self.function(self.params, *self.inputs()))
-        graph = helper.make_graph(nodes, self.name, inputs,
-                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", *y.shape[1:]])], inits)
+        outputs = {**self.outputs, "y": y.shape[1:]}
+        outputs = [helper.make_tensor_value_info(k, TensorProto.FLOAT, ["batch", *dims]) for k, dims in outputs.items()]
+        graph = helper.make_graph(nodes, self.name, inputs, outputs, inits)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
         if self.reference:
             onnx.checker.check_model(model, full_check=True)
@@ -134,7 +138,7 @@ class Case:
         names = ["x", *self.indices]
         feed = dict(zip(names, self.inputs()))
         if self.reference:
-            reference = ReferenceEvaluator(model).run(None, feed)[0]
+            reference = ReferenceEvaluator(model).run(["y"], feed)[0]
             np.testing.assert_allclose(reference, y, rtol=1e-4, atol=1e-5, err_msg=self.name)
         line = {
             "name": self.name, "loss": self.loss, "rows": ROWS,
@@ -143,13 +147,15 @@ class Case:
         }
         if self.random:
             return line
-        learned = {k: v for k, v in params.items() if k not in self.statistics}
+        frozen = self.options.get("frozen", ())
+        learned = {k: v for k, v in params.items() if k not in self.statistics and k not in frozen}
         weights = self.example_weights(t)
         objective = lambda q: mean_loss(self.loss, self.training({**params, **q}, *inputs), t, weights)
         gradients = jax.grad(objective)(learned)
         # What is reported counts every row once.
         loss = mean_loss(self.loss, self.training(params, *inputs), t)
         line |= {k: v for k in ["weights", "class_weights"] if (v := getattr(self, k)) is not None}
+        line |= {"options": self.options} if self.options else {}
         if self.kinks:
             line["kinks"] = True
         else:

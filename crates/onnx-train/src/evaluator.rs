@@ -13,6 +13,7 @@ use crate::examples::{Examples, Input, Targets};
 use crate::kernels::parse_for_runtime;
 use crate::model::{check_examples, check_parameters, elements, names};
 use crate::runtime::session;
+use crate::source::Model;
 
 /// Numbers of a batch's input, at most; a single wide row is still run.
 const BATCH_ELEMENTS_MAX: usize = 1 << 18;
@@ -74,8 +75,8 @@ impl Evaluator {
     ///
     /// # Errors
     /// The model does not fit the loss, or the runtime is not loaded.
-    pub fn new(model: &[u8], loss: Loss) -> Result<Self, TrainError> {
-        let model = parse_for_runtime(model)?;
+    pub fn new<'a>(model: impl Into<Model<'a>>, loss: Loss) -> Result<Self, TrainError> {
+        let model = parse_for_runtime(model.into())?;
         let graph = EvalGraph::new(&model, loss)?;
         let session = session(&graph.bytes)?;
         Ok(Self {

@@ -26,6 +26,8 @@ const PROBABILITY_MIN: f64 = f32::MIN_POSITIVE as f64;
 /// it.
 pub struct ExportedModel {
     session: Session,
+    /// Place among the outputs of the one that is judged.
+    output: usize,
     ending: Ending,
 }
 
@@ -46,14 +48,32 @@ pub struct Score {
 }
 
 impl ExportedModel {
-    /// Loads a model.
+    /// Loads a model whose first output is judged.
     ///
     /// # Errors
     /// It is no model, or the runtime cannot load it.
     pub fn new(model: &[u8]) -> Result<Self, TrainError> {
+        Self::of_output(model, None)
+    }
+
+    /// The same for the output with that name.
+    ///
+    /// # Errors
+    /// As for [`Self::new`], or there is no such output.
+    pub fn of_output(model: &[u8], name: Option<&str>) -> Result<Self, TrainError> {
+        let session = session(model)?;
+        let mut outputs = session.outputs().iter().map(|output| output.name());
+        let output = match name {
+            None => 0,
+            Some(name) => outputs
+                .position(|own| own == name)
+                .ok_or_else(|| TrainError::Examples(format!("the model has no output `{name}`")))?,
+        };
+        drop(outputs);
         Ok(Self {
-            ending: ending(model)?,
-            session: session(model)?,
+            ending: ending(model, name)?,
+            output,
+            session,
         })
     }
 
@@ -63,7 +83,7 @@ impl ExportedModel {
         inputs.map(|input| input.name().to_owned()).collect()
     }
 
-    /// The model's outputs, row-major; `raw` has an input for each of the model's, in its order, and NaN is a
+    /// What the judged output gives, row-major; `raw` has an input for each of the model's, in its order, and NaN is a
     /// missing value. Windows are given as their layout says, so for an exported model always time first.
     ///
     /// # Errors
@@ -88,7 +108,7 @@ impl ExportedModel {
                 });
             }
             let outputs = self.session.run(&values[..])?;
-            predicted.extend_from_slice(outputs[0].try_extract_tensor::<f32>()?.1);
+            predicted.extend_from_slice(outputs[self.output].try_extract_tensor::<f32>()?.1);
         }
         Ok(predicted)
     }

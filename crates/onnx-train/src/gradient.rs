@@ -10,13 +10,14 @@ use crate::examples::Examples;
 use crate::kernels::parse_for_runtime;
 use crate::model::{check_examples, check_parameters};
 use crate::runtime::session;
+use crate::source::Model;
 
 /// What a batch says of the parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients {
     /// Mean loss of the examples, each counted once.
     pub loss: f64,
-    /// In the order of the layout, each row-major: the gradient of the mean loss, weighted where the
+    /// In the order of the layout, then the device-local ones, each row-major: the gradient of the mean loss, weighted where the
     /// examples are, or the next value of a
     /// running statistic.
     pub by_parameter: Vec<Vec<f32>>,
@@ -26,14 +27,20 @@ pub struct Gradients {
 ///
 /// # Errors
 /// Model, loss, parameters and examples do not fit each other, or the runtime is not loaded.
-pub fn gradients(
-    model: &[u8],
+pub fn gradients<'a>(
+    model: impl Into<Model<'a>>,
     loss: Loss,
     parameters: &[Vec<f32>],
     examples: &Examples,
     seed: [u8; 32],
 ) -> Result<Gradients, TrainError> {
-    of_model(&parse_for_runtime(model)?, loss, parameters, examples, seed)
+    of_model(
+        &parse_for_runtime(model.into())?,
+        loss,
+        parameters,
+        examples,
+        seed,
+    )
 }
 
 /// The same for a model that has been read.

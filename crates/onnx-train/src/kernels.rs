@@ -9,7 +9,7 @@ use onnx_grad::{ForwardModel, Kernels};
 use crate::error::TrainError;
 use crate::examples::{Examples, Matrix, Targets};
 use crate::gradient::{Gradients, of_model};
-use crate::model::parse;
+use crate::source::Model;
 
 /// Examples of the trial.
 const ROWS: usize = 2;
@@ -22,8 +22,8 @@ static KERNELS: OnceLock<Kernels> = OnceLock::new();
 ///
 /// # Errors
 /// It cannot be trained, or the runtime is not loaded.
-pub(crate) fn parse_for_runtime(model: &[u8]) -> Result<ForwardModel, TrainError> {
-    let model = parse(model)?;
+pub(crate) fn parse_for_runtime(model: Model<'_>) -> Result<ForwardModel, TrainError> {
+    let model = model.parse()?;
     // The trial takes some milliseconds, which most models need not spend.
     if !model.could_use_kernels() {
         return Ok(model);
@@ -55,7 +55,8 @@ fn find() -> Result<Kernels, TrainError> {
 
 /// Gradients of the trial model.
 fn trial(kernels: Kernels) -> Result<Gradients, TrainError> {
-    let model = parse(&Kernels::trial_model())?.with_kernels(kernels);
+    let model = Kernels::trial_model();
+    let model = Model::from(&model).parse()?.with_kernels(kernels);
     let parameters = model.parameters().iter().map(|own| own.initial.clone());
     let width: u64 = model.output_dims().iter().product();
     let count = ROWS * width as usize;

@@ -11,6 +11,10 @@
 //! - [`gradients`] gives loss and gradients of one batch to who takes steps of their own.
 //! - [`Evaluator`] gives loss, predictions and a confusion matrix over held-out examples.
 //! - [`parameter_layout`] and [`export`] read a model's parameters and put trained ones back.
+//!
+//! Wherever a model is asked for, its bytes do; a [`Model`] says beside them which output has the loss, and
+//! which parameters stay as they are or on the device. Parameters are always in one order: those that travel,
+//! then those that do not.
 
 mod batch;
 mod error;
@@ -23,6 +27,7 @@ mod kernels;
 mod model;
 mod runtime;
 mod shuffle;
+mod source;
 mod starting;
 #[cfg(feature = "test")]
 pub mod testing;
@@ -38,11 +43,13 @@ pub use features::{encode, prepare, scale};
 pub use gradient::{Gradients, gradients};
 pub use kernels::kernels;
 pub use model::{
-    ParameterInfo, check_model, cost, export, export_plain, initial_parameters, parameter_layout,
+    ParameterInfo, Partition, check_model, cost, export, export_plain, initial_parameters,
+    parameter_layout, partition,
 };
 pub use onnx_grad::{Cost, Kernels, OperatorCost};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
-pub use starting::starting_parameters;
+pub use source::Model;
+pub use starting::{LocalParameter, local_parameters, starting_parameters};
 pub use trainer::{LocalTrainer, LocalTraining};
 pub use windows::Windows;
 

@@ -3,10 +3,11 @@
 use fl_model::{
     DataSpec, Inputs, Loss, Normalization, TableInputs, TensorElements, TensorInput, TrainingSpec,
 };
-use onnx_grad::{Cost, ForwardModel, InferenceModel, InputInfo, InputKind, Limits};
+use onnx_grad::{Cost, ForwardModel, InferenceModel, InputInfo, InputKind, Parameter};
 
 use crate::error::TrainError;
 use crate::examples::{Examples, Targets};
+use crate::source::Model;
 use crate::weights::{check_class_weights, training_graph};
 
 /// Name and shape of a parameter; a model's list of them is its layout.
@@ -18,38 +19,87 @@ pub struct ParameterInfo {
     pub shape: Vec<u64>,
 }
 
-/// The trainable parameters of a model in the order in which they travel everywhere.
+/// The parameters of a model that travel, in the order in which they do everywhere.
 ///
 /// # Errors
-/// The bytes are not a model that can be trained.
-pub fn parameter_layout(model: &[u8]) -> Result<Vec<ParameterInfo>, TrainError> {
-    let model = parse(model)?;
-    let infos = model.parameters().iter().map(|parameter| ParameterInfo {
+/// The bytes are not a model that can be trained, or not as asked.
+pub fn parameter_layout<'a>(model: impl Into<Model<'a>>) -> Result<Vec<ParameterInfo>, TrainError> {
+    let model = model.into().parse()?;
+    let infos = model.shared().iter().map(|parameter| ParameterInfo {
         name: parameter.name.clone(),
         shape: parameter.shape.clone(),
     });
     Ok(infos.collect())
 }
 
+/// How many numbers of a model's parameters go where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    /// Travel in every round.
+    pub shared: u64,
+    /// Stay on each device.
+    pub local: u64,
+    /// Stay as they are.
+    pub frozen: u64,
+}
+
+impl Partition {
+    /// Whether every parameter travels.
+    pub fn is_whole(&self) -> bool {
+        self.local == 0 && self.frozen == 0
+    }
+}
+
+impl std::fmt::Display for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            shared,
+            local,
+            frozen,
+        } = self;
+        write!(f, "{shared} of {} numbers travel", shared + local + frozen)?;
+        if *local > 0 {
+            write!(f, ", {local} stay on each device")?;
+        }
+        if *frozen > 0 {
+            write!(f, ", {frozen} stay as they are")?;
+        }
+        Ok(())
+    }
+}
+
+/// How many numbers travel, and how many do not.
+///
+/// # Errors
+/// The bytes are not a model that can be trained, or not as asked.
+pub fn partition<'a>(model: impl Into<Model<'a>>) -> Result<Partition, TrainError> {
+    let model = model.into().parse()?;
+    let count = |own: &[Parameter]| own.iter().map(|own| own.initial.len() as u64).sum();
+    let shared = count(model.shared());
+    Ok(Partition {
+        shared,
+        local: count(model.parameters()) - shared,
+        frozen: model.frozen_numbers(),
+    })
+}
+
 /// What training a model costs a device; see [`Cost`].
 ///
 /// # Errors
-/// The bytes are not a model that can be trained.
-pub fn cost(model: &[u8]) -> Result<Cost, TrainError> {
-    Ok(parse(model)?.cost())
+/// The bytes are not a model that can be trained, or not as asked.
+pub fn cost<'a>(model: impl Into<Model<'a>>) -> Result<Cost, TrainError> {
+    Ok(model.into().parse()?.cost())
 }
 
-/// The parameters as they stand in the model file, in the order of the layout, each row-major.
+/// The parameters as they stand in the model file, each row-major: those of the layout, then the
+/// device-local ones.
 ///
 /// # Errors
-/// The bytes are not a model that can be trained.
-pub fn initial_parameters(model: &[u8]) -> Result<Vec<Vec<f32>>, TrainError> {
-    let model = parse(model)?;
-    Ok(model
-        .parameters()
-        .iter()
-        .map(|own| own.initial.clone())
-        .collect())
+/// The bytes are not a model that can be trained, or not as asked.
+pub fn initial_parameters<'a>(model: impl Into<Model<'a>>) -> Result<Vec<Vec<f32>>, TrainError> {
+    let model = model.into().parse()?;
+    let initial = model.parameters().iter().map(|own| own.initial.clone());
+    Ok(initial.collect())
 }
 
 /// Whether a model can be trained as asked on these features and this label; for the moment of
@@ -57,8 +107,12 @@ pub fn initial_parameters(model: &[u8]) -> Result<Vec<Vec<f32>>, TrainError> {
 ///
 /// # Errors
 /// What does not fit: operator, shape, loss, hyper-parameter, number of features or of outputs.
-pub fn check_model(model: &[u8], spec: &TrainingSpec, data: &DataSpec) -> Result<(), TrainError> {
-    let model = parse(model)?;
+pub fn check_model<'a>(
+    model: impl Into<Model<'a>>,
+    spec: &TrainingSpec,
+    data: &DataSpec,
+) -> Result<(), TrainError> {
+    let model = model.into().parse()?;
     check_class_weights(&model, spec)?;
     let weighted = data.is_weighted() || !spec.class_weights.is_empty();
     training_graph(&model, spec, weighted)?;
@@ -151,16 +205,17 @@ fn check_table(model: &ForwardModel, table: &TableInputs) -> Result<(), TrainErr
 }
 
 /// The user's own model with trained parameters, taking raw columns or raw tensors; see [`InferenceModel`].
+/// Without the device-local parameters, these stay as the model file has them.
 ///
 /// # Errors
 /// Parameters or the job's inputs do not fit the model.
-pub fn export(
-    model: &[u8],
+pub fn export<'a>(
+    model: impl Into<Model<'a>>,
     parameters: &[Vec<f32>],
     inputs: &Inputs,
     normalization: &Normalization,
 ) -> Result<Vec<u8>, TrainError> {
-    let model = parse(model)?;
+    let model = model.into().parse()?;
     Ok(InferenceModel::new(&model, parameters, inputs, normalization)?.bytes)
 }
 
@@ -168,15 +223,14 @@ pub fn export(
 ///
 /// # Errors
 /// Parameters do not fit the model.
-pub fn export_plain(model: &[u8], parameters: &[Vec<f32>]) -> Result<Vec<u8>, TrainError> {
-    Ok(InferenceModel::plain(&parse(model)?, parameters)?.bytes)
+pub fn export_plain<'a>(
+    model: impl Into<Model<'a>>,
+    parameters: &[Vec<f32>],
+) -> Result<Vec<u8>, TrainError> {
+    Ok(InferenceModel::plain(&model.into().parse()?, parameters)?.bytes)
 }
 
-pub(crate) fn parse(model: &[u8]) -> Result<ForwardModel, TrainError> {
-    Ok(ForwardModel::parse(model, &Limits::default())?)
-}
-
-/// Refuses parameters that are not of the layout.
+/// Refuses parameters that are not all of the model's, in its order.
 pub(crate) fn check_parameters(
     model: &ForwardModel,
     parameters: &[Vec<f32>],

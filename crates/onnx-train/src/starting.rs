@@ -1,37 +1,69 @@
 //! The parameters that training starts from.
 
+use onnx_grad::Parameter;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::TrainError;
-use crate::model::{initial_parameters, parameter_layout};
+use crate::source::Model;
 
-/// The parameters that a job starts from: those in the model, or drawn by the seed.
+/// A device-local parameter as it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalParameter {
+    /// Name of the initialiser in the model file.
+    pub name: String,
+    /// Its value, row-major.
+    pub value: Vec<f32>,
+}
+
+/// The parameters that a job starts from: those in the model, or drawn by the seed. Those of the layout
+/// come first, then the device-local ones.
 ///
 /// Drawn weights are uniform within ±√(6 / (fan in + fan out)) (Glorot and Bengio 2010, equation 16)
 /// for tensors of two or more dimensions; the others stay as the model has them.
 ///
 /// # Errors
-/// The bytes are not a model that can be trained.
-pub fn starting_parameters(
-    model: &[u8],
-    randomize: bool,
-    seed: u64,
+/// The bytes are not a model that can be trained, or not as asked.
+pub fn starting_parameters<'a>(
+    model: impl Into<Model<'a>>,
+    draw: Option<u64>,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
-    let mut parameters = initial_parameters(model)?;
-    if !randomize {
-        return Ok(parameters);
-    }
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    for (info, values) in parameter_layout(model)?.iter().zip(&mut parameters) {
-        let [rows, columns, rest @ ..] = &info.shape[..] else {
-            continue;
-        };
-        let field: u64 = rest.iter().product();
-        let limit = (6.0 / ((rows + columns) * field) as f64).sqrt() as f32;
-        values.fill_with(|| limit * signed_unit(random.next_u32()));
-    }
-    Ok(parameters)
+    Ok(starting(model.into().parse()?.parameters(), draw))
+}
+
+/// The parameters among them that each device keeps for itself.
+///
+/// # Errors
+/// As for [`starting_parameters`].
+pub fn local_parameters<'a>(
+    model: impl Into<Model<'a>>,
+    draw: Option<u64>,
+) -> Result<Vec<LocalParameter>, TrainError> {
+    let model = model.into().parse()?;
+    let values = starting(model.parameters(), draw);
+    let all = model.parameters().iter().zip(values);
+    let local = all.skip(model.shared().len());
+    let local = local.map(|(own, value)| LocalParameter {
+        name: own.name.clone(),
+        value,
+    });
+    Ok(local.collect())
+}
+
+fn starting(parameters: &[Parameter], draw: Option<u64>) -> Vec<Vec<f32>> {
+    let mut random = draw.map(ChaCha8Rng::seed_from_u64);
+    let value = |own: &Parameter| match (&mut random, &own.shape[..]) {
+        (Some(random), [rows, columns, rest @ ..]) => {
+            let field: u64 = rest.iter().product();
+            let limit = (6.0 / ((rows + columns) * field) as f64).sqrt() as f32;
+            let drawn = own.initial.iter();
+            drawn
+                .map(|_| limit * signed_unit(random.next_u32()))
+                .collect()
+        }
+        _ => own.initial.clone(),
+    };
+    parameters.iter().map(value).collect()
 }
 
 /// Uniform in [-1, 1), written out so that what a seed draws never depends on a library's version.

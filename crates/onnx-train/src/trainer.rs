@@ -14,6 +14,7 @@ use crate::kernels::parse_for_runtime;
 use crate::model::{check_examples, check_parameters, names};
 use crate::runtime::session;
 use crate::shuffle::shuffle;
+use crate::source::Model;
 use crate::weights::{check_class_weights, combined, training_graph};
 
 /// Trains a model on local examples. One trainer serves every round of a job.
@@ -27,7 +28,7 @@ pub struct LocalTrainer {
 /// What a round of local training gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LocalTraining {
-    /// The parameters after the last step, in the order of the layout, each row-major.
+    /// The parameters after the last step, each row-major: those of the layout, then the device-local ones.
     pub parameters: Vec<Vec<f32>>,
     /// Examples trained on, each counted once.
     pub examples: u64,
@@ -42,13 +43,13 @@ impl LocalTrainer {
     ///
     /// # Errors
     /// The model cannot be trained as asked, or the runtime is not loaded.
-    pub fn new(model: &[u8], spec: &TrainingSpec) -> Result<Self, TrainError> {
-        Self::in_session(model, spec, session)
+    pub fn new<'a>(model: impl Into<Model<'a>>, spec: &TrainingSpec) -> Result<Self, TrainError> {
+        Self::in_session(model.into(), spec, session)
     }
 
     /// The same, in a session that the caller makes of the graph.
     pub(crate) fn in_session(
-        model: &[u8],
+        model: Model<'_>,
         spec: &TrainingSpec,
         session: impl FnOnce(&[u8]) -> Result<Session, TrainError>,
     ) -> Result<Self, TrainError> {

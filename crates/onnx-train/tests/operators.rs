@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, Split, TrainingSpec};
+use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, ModelOptions, Split, TrainingSpec};
 use onnx_grad::{ForwardModel, InputKind, Limits, Role};
 use onnx_train::{
-    Evaluator, Examples, Input, LocalTrainer, Matrix, Predictions, Targets, check_model, gradients,
-    initial_parameters,
+    Evaluator, Examples, Input, LocalTrainer, Matrix, Model, Predictions, Targets, check_model,
+    gradients, initial_parameters,
 };
 use serde::Deserialize;
 use support::{runtime, sgd};
@@ -48,10 +48,21 @@ struct Golden {
     weights: Option<Vec<f32>>,
     #[serde(default)]
     class_weights: Vec<f32>,
+    #[serde(default)]
+    options: GoldenOptions,
+}
+
+/// How the model is taken.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct GoldenOptions {
+    output: Option<String>,
+    frozen: Vec<String>,
 }
 
 struct Case {
     model: Vec<u8>,
+    options: ModelOptions,
     loss: Loss,
     examples: Examples,
     golden: Golden,
@@ -84,6 +95,11 @@ fn case(model: Vec<u8>, golden: Golden) -> Case {
         other => panic!("unknown loss {other}"),
     };
     let whole = |numbers: &[f32]| numbers.iter().map(|number| *number as i64).collect();
+    let options = ModelOptions {
+        output: golden.options.output.clone(),
+        frozen: golden.options.frozen.clone(),
+        local: Vec::new(),
+    };
     let kinds = ForwardModel::parse(&model, &Limits::default())
         .unwrap()
         .inputs();
@@ -105,6 +121,7 @@ fn case(model: Vec<u8>, golden: Golden) -> Case {
             None => examples,
         },
         model,
+        options,
         loss,
         golden,
     }
@@ -142,18 +159,19 @@ fn assert_close(got: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 
 /// The whole case is one batch, and a step of plain descent at rate 1 moves every weight by its gradient.
 fn check(case: &Case) {
-    let parameters = initial_parameters(&case.model).unwrap();
+    let source = Model::new(&case.model, &case.options);
+    let parameters = initial_parameters(source).unwrap();
     let spec = TrainingSpec {
         class_weights: case.golden.class_weights.clone(),
         ..sgd(case.loss, 1.0)
     };
-    let mut trainer = LocalTrainer::new(&case.model, &spec).unwrap();
+    let mut trainer = LocalTrainer::new(source, &spec).unwrap();
     let mut step = |from: &[Vec<f32>]| trainer.run(from, &case.examples, [0; 32]).unwrap();
     let stepped = step(&parameters);
     assert_eq!(stepped.steps, 1);
 
     let golden = &case.golden;
-    let mut evaluator = Evaluator::new(&case.model, case.loss).unwrap();
+    let mut evaluator = Evaluator::new(source, case.loss).unwrap();
     let evaluation = evaluator.run(&parameters, &case.examples).unwrap();
     if let Predictions::Values(outputs) = &evaluation.predictions {
         assert_close(outputs, &golden.outputs, 1e-5, "outputs");
@@ -167,7 +185,11 @@ fn check(case: &Case) {
         );
     }
 
-    let model = ForwardModel::parse(&case.model, &Limits::default()).unwrap();
+    let limits = Limits::default();
+    let model = ForwardModel::parse_with(&case.model, &limits, &case.options).unwrap();
+    let names = model.parameters().iter().map(|own| own.name.as_str());
+    let frozen = |name: &&str| case.options.frozen.iter().any(|own| own == name);
+    assert!(!names.clone().any(|name| frozen(&name)));
     for (index, own) in model.parameters().iter().enumerate() {
         let (before, after) = (&parameters[index], &stepped.parameters[index]);
         if own.role == Role::Statistic {
@@ -249,6 +271,7 @@ families! {
     elementwise,
     indexing,
     normalization,
+    options,
     pooling,
     recurrent,
     reductions,

@@ -11,7 +11,13 @@
 //! - Excluded: nothing of u was counted. The whole of u is added to what remains.
 //!
 //! Nothing is counted twice and nothing is lost, also while several contributions are outstanding.
+//!
+//! Parameters that do not travel are stored in the same step as the contribution of the training that gave
+//! them, and from then on count for what follows, whatever becomes of the contribution: they owe the
+//! federation nothing. A training that a crash interrupted is done again from those of before, to the same
+//! bits. When a contribution is settled, they move to `local/JOB` before its file goes.
 
+mod local;
 mod residual;
 mod state;
 
@@ -20,8 +26,11 @@ use std::path::{Path, PathBuf};
 
 use fl_model::{Digest, Epoch, Grid, JobId, Outcome, RoundKey};
 use fl_runtime::store::{Outbox, StoreError};
-use fl_wire::{Encoded as _, PendingObject, PendingUpdate, WireError};
+use fl_wire::{
+    Encoded as _, LocalObject, LocalParameters, PendingObject, PendingUpdate, WireError,
+};
 
+use local::Locals;
 use residual::Residual;
 pub use state::Snapshot;
 use state::State;
@@ -59,6 +68,8 @@ struct Pending {
     digest: Digest,
     /// Job, model and number of the residual that it took.
     took: Option<(JobId, Digest, u64)>,
+    /// Whether it brought device-local parameters.
+    has_local: bool,
 }
 
 /// A train phase's update as it is stored beside its signed bytes.
@@ -70,6 +81,8 @@ pub struct Update {
     pub grid: Grid,
     /// Its coordinates per tensor before they were rounded.
     pub coordinates: Vec<Vec<f32>>,
+    /// The device-local parameters that the training gave; none where all travel.
+    pub local: LocalParameters,
 }
 
 /// The ledger of a device. Every change returns when it survives a crash.
@@ -78,6 +91,7 @@ pub struct Ledger {
     outbox: Outbox,
     state: State,
     residual: Residual,
+    locals: Locals,
     pending: BTreeMap<RoundKey, Pending>,
 }
 
@@ -98,6 +112,7 @@ impl Ledger {
             outbox,
             state: State::open(&folder.join(STATE_FILE))?,
             residual: Residual::open(&folder.join("residual"))?,
+            locals: Locals::of(&folder.join("local")),
             pending: BTreeMap::new(),
         };
         for name in ledger.outbox.keys() {
@@ -161,6 +176,31 @@ impl Ledger {
         free.then(|| self.residual.coordinates())
     }
 
+    /// The device's own parameters of a job and model, as the last training whose contribution was stored
+    /// left them; none before the first.
+    ///
+    /// # Errors
+    /// Every [`LedgerError`].
+    pub fn local(
+        &self,
+        job: &JobId,
+        model: &Digest,
+    ) -> Result<Option<LocalParameters>, LedgerError> {
+        let settled = self.locals.read(job)?.filter(|own| own.model == *model);
+        let mut pending = self.pending.iter().rev();
+        let newest = pending.find(|(key, pending)| key.job == *job && pending.has_local);
+        if let Some((key, _)) = newest
+            && settled.as_ref().is_none_or(|own| own.key.round < key.round)
+            && let Some(update) = self
+                .read(&entry_name(key))?
+                .and_then(|object| object.update)
+            && update.model == *model
+        {
+            return Ok(Some(update.local));
+        }
+        Ok(settled.map(|own| own.parameters))
+    }
+
     /// Stores a contribution's signed bytes and, in a train phase, its update, in one step.
     ///
     /// # Errors
@@ -176,6 +216,7 @@ impl Ledger {
             model: update.model,
             grid: update.grid,
             coordinates: update.coordinates,
+            local: update.local,
         };
         let object = PendingObject {
             key: key.clone(),
@@ -227,6 +268,14 @@ impl Ledger {
         if let Some(object) = self.read(&entry_name(key))?
             && let Some(update) = &object.update
         {
+            // Before the residual says that all of it is done.
+            if !update.local.names.is_empty() {
+                self.locals.keep(&LocalObject {
+                    key: key.clone(),
+                    model: update.model,
+                    parameters: update.local.clone(),
+                })?;
+            }
             let remains = self.residual(&key.job, &update.model).map(<[_]>::to_vec);
             self.residual.absorb(key, update, outcome, remains)?;
         }
@@ -261,8 +310,14 @@ impl Ledger {
         let update = object.update.as_ref();
         let took = update.map(|update| (object.key.job.clone(), update.model, update.takes));
         let digest = Digest::of(&object.sealed);
-        self.pending
-            .insert(object.key.clone(), Pending { digest, took });
+        self.pending.insert(
+            object.key.clone(),
+            Pending {
+                digest,
+                took,
+                has_local: update.is_some_and(|update| !update.local.names.is_empty()),
+            },
+        );
     }
 
     fn drop_entry(&mut self, key: &RoundKey) -> Result<(), LedgerError> {

@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod local;
+
 const ROOM: u64 = 1 << 20;
 
 /// A user who owns nothing.
@@ -42,6 +44,7 @@ fn update(coordinates: &[f32]) -> Update {
         model: model(),
         grid: grid(),
         coordinates: vec![coordinates.to_vec()],
+        local: LocalParameters::default(),
     }
 }
 

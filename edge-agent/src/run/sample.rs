@@ -16,6 +16,8 @@ pub(crate) fn plan(model: &[u8], parameters: &[u8]) -> RoundPlan {
         },
         epoch: Epoch(1),
         model: ObjectRef::to(model),
+        options: fl_model::ModelOptions::PLAIN,
+        draw: None,
         parameters: ObjectRef::to(parameters),
         data: DataSpec {
             inputs: FeatureSpec {

@@ -9,7 +9,8 @@ use fl_model::{
     RoundPlan, TrainWork, Work,
 };
 use fl_telemetry::{DevicePhase, DeviceTrace, attr};
-use fl_wire::{Encoded as _, ParameterObject};
+use fl_wire::{Encoded as _, LocalParameters, ParameterObject};
+use onnx_train::{Model, local_parameters};
 
 use super::downloads::Objects;
 use super::identity::{About, Identity};
@@ -71,6 +72,16 @@ struct HeldData {
     spec: DataSpec,
     stamp: Option<Stamp>,
     data: Arc<LocalData>,
+}
+
+/// What a model is given in a round.
+struct Parameters {
+    /// Those that travel, then the device's own.
+    all: Vec<Vec<f32>>,
+    /// How many travel.
+    shared: usize,
+    /// Names of the device's own.
+    names: Vec<String>,
 }
 
 enum Stop {
@@ -157,13 +168,14 @@ impl Worker {
                     data: &plan.data,
                     normalization: &work.normalization,
                     loss: work.loss,
+                    options: &plan.options,
                 };
-                let parameters = task.parameters()?;
+                let parameters = self.parameters(task)?;
                 let model = &task.objects.model;
                 let evaluation =
                     bench
                         .workshop
-                        .evaluate(model, view, &data.test, &parameters.tensors)?;
+                        .evaluate(model, view, &data.test, &parameters.all)?;
                 let counters = counters(&evaluation)?;
                 tracing::info!(
                     "{}: tested {} examples in {}, {}",
@@ -191,19 +203,20 @@ impl Worker {
             data: &plan.data,
             normalization: &work.normalization,
             loss: work.training.loss,
+            options: &plan.options,
         };
         let seed = training_seed(&key.job, key.round, &self.identity.device, work.seed);
-        let base = task.parameters()?;
+        let Parameters { all, shared, names } = self.parameters(task)?;
         let began = Instant::now();
         let model = &task.objects.model;
-        let trained = bench.workshop.train(
-            model,
-            &work.training,
-            view,
-            &data.train,
-            &base.tensors,
-            seed,
-        )?;
+        let mut trained =
+            bench
+                .workshop
+                .train(model, &work.training, view, &data.train, &all, seed)?;
+        let local = LocalParameters {
+            tensors: trained.parameters.split_off(shared),
+            names,
+        };
         tracing::info!(
             "{}: trained {examples} examples in {}, loss {:.4}",
             say::place(key),
@@ -220,7 +233,7 @@ impl Worker {
         // One hold from reading the residual to storing what takes it: an outcome may come meanwhile.
         let mut ledger = lock(&self.ledger);
         let residual = ledger.residual(&key.job, &plan.model.digest);
-        let protected = protect(work, &base.tensors, &trained, residual)?;
+        let protected = protect(work, &all[..shared], &trained, residual)?;
         task.attribute(|trace| {
             trace.attr(attr::NORM, protected.norm);
             trace.attr(attr::NORM_LIMIT, work.clip_norm);
@@ -233,8 +246,32 @@ impl Worker {
             model: plan.model.digest,
             grid: work.grid.clone(),
             coordinates: protected.coordinates,
+            local,
         };
         self.store_in(&mut ledger, task, payload, Some(update))
+    }
+
+    /// The plan's parameters, and behind them those that this device keeps for itself.
+    fn parameters(&self, task: &Task) -> Result<Parameters, Failure> {
+        let plan = &*task.plan;
+        let mut all = task.parameters()?.tensors;
+        let shared = all.len();
+        let mut names = Vec::new();
+        if !plan.options.local.is_empty() {
+            let model = Model::new(&task.objects.model, &plan.options);
+            let first = local_parameters(model, plan.draw)?;
+            let kept = lock(&self.ledger).local(&plan.key.job, &plan.model.digest);
+            let kept = kept.map_err(|error| {
+                let detail = format!("this device cannot read its own parameters: {error}");
+                Failure::new(Reason::Quota, detail)
+            })?;
+            let (own, values): (Vec<String>, Vec<Vec<f32>>) =
+                first.into_iter().map(|own| (own.name, own.value)).unzip();
+            let kept = kept.filter(|kept| kept.names == own);
+            all.extend(kept.map_or(values, |kept| kept.tensors));
+            names = own;
+        }
+        Ok(Parameters { all, shared, names })
     }
 
     fn store(&self, task: &Task, payload: Payload, update: Option<Update>) -> Result<(), Stop> {

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use fl_model::{
     DataSpec, DeviceId, Digest, EvaluationCounters, FeatureStatistics, FixedPoint, Inputs, JobId,
-    Loss, Normalization, Reason, RoundNumber, TensorInput, TrainingSpec, Window, WindowLayout,
-    statistics_ranges,
+    Loss, ModelOptions, Normalization, Reason, RoundNumber, TensorInput, TrainingSpec, Window,
+    WindowLayout, statistics_ranges,
 };
 use onnx_train::{
-    Evaluation, Evaluator, Examples, Input, LocalTrainer, LocalTraining, Matrix, Targets, Windows,
-    encode, prepare, scale,
+    Evaluation, Evaluator, Examples, Input, LocalTrainer, LocalTraining, Matrix, Model, Targets,
+    Windows, encode, prepare, scale,
 };
 
 use super::Failure;
@@ -85,6 +85,8 @@ pub struct View<'a> {
     pub normalization: &'a Normalization,
     /// What judges the answers.
     pub loss: Loss,
+    /// How the model is taken.
+    pub options: &'a ModelOptions,
 }
 
 impl View<'_> {
@@ -194,9 +196,12 @@ pub fn targets(loss: Loss, answers: &Answers) -> Result<Targets, Failure> {
 /// Training and evaluation sessions, kept as long as model and hyper-parameters stay the same.
 #[derive(Default)]
 pub struct Workshop {
-    trainer: Option<(Digest, LocalTrainer)>,
-    evaluator: Option<(Digest, Loss, Evaluator)>,
+    trainer: Option<(Taken, LocalTrainer)>,
+    evaluator: Option<(Taken, Loss, Evaluator)>,
 }
+
+/// A model by its digest, and how it is taken.
+type Taken = (Digest, ModelOptions);
 
 impl Workshop {
     /// Runs the local epochs on the rows.
@@ -212,19 +217,20 @@ impl Workshop {
         parameters: &[Vec<f32>],
         seed: [u8; 32],
     ) -> Result<LocalTraining, Failure> {
-        let digest = Digest::of(model);
+        let taken = (Digest::of(model), view.options.clone());
         let kept = self.trainer.take();
         // A schedule gives each round another learning rate, which is no part of the session.
         let at_its_rate = |of: &TrainingSpec| TrainingSpec {
             learning_rate: spec.learning_rate,
             ..of.clone()
         };
-        let kept = kept.filter(|(of, own)| *of == digest && at_its_rate(own.spec()) == *spec);
+        let kept = kept.filter(|(of, own)| *of == taken && at_its_rate(own.spec()) == *spec);
         let (_, trainer) = match kept {
             Some(kept) => self.trainer.insert(kept),
             None => {
+                let model = Model::new(model, view.options);
                 let trainer = LocalTrainer::new(model, spec)?;
-                self.trainer.insert((digest, trainer))
+                self.trainer.insert((taken, trainer))
             }
         };
         let mut examples = view.examples(rows, &trainer.inputs())?;
@@ -248,14 +254,15 @@ impl Workshop {
         rows: &Rows,
         parameters: &[Vec<f32>],
     ) -> Result<Evaluation, Failure> {
-        let digest = Digest::of(model);
+        let taken = (Digest::of(model), view.options.clone());
         let kept = self.evaluator.take();
-        let kept = kept.filter(|(of, with, _)| *of == digest && *with == view.loss);
+        let kept = kept.filter(|(of, with, _)| *of == taken && *with == view.loss);
         let (_, _, evaluator) = match kept {
             Some(kept) => self.evaluator.insert(kept),
             None => {
+                let model = Model::new(model, view.options);
                 let evaluator = Evaluator::new(model, view.loss)?;
-                self.evaluator.insert((digest, view.loss, evaluator))
+                self.evaluator.insert((taken, view.loss, evaluator))
             }
         };
         let examples = view.examples(rows, &evaluator.inputs())?;

@@ -124,6 +124,8 @@ pub(crate) fn plan(key: &SigningKey) -> Vec<u8> {
         },
         epoch: Epoch(1),
         model: ObjectRef::to(MODEL),
+        options: fl_model::ModelOptions::PLAIN,
+        draw: None,
         parameters: ObjectRef::to(PARAMETERS),
         data: DataSpec {
             inputs: FeatureSpec {

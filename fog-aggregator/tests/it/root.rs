@@ -138,6 +138,8 @@ impl Root {
             key: key.clone(),
             epoch: Epoch(1),
             model: ObjectRef::to(&model),
+            options: fl_model::ModelOptions::PLAIN,
+            draw: None,
             parameters: ObjectRef::to(&parameters),
             data: data(),
             work: work(key.phase),

@@ -34,6 +34,8 @@ fn plan(width: GridWidth) -> RoundPlan {
         },
         epoch: Epoch(1),
         model: ObjectRef::to(b""),
+        options: fl_model::ModelOptions::PLAIN,
+        draw: None,
         parameters: ObjectRef::to(b""),
         data: DataSpec {
             inputs: FeatureSpec {

@@ -146,6 +146,8 @@ impl RootRound {
             key,
             epoch: self.epoch,
             model: self.model,
+            options: self.spec.options.clone(),
+            draw: self.spec.randomize.then_some(self.spec.seed),
             parameters: self.parameters,
             data: self.spec.data.clone(),
             work,

@@ -62,6 +62,7 @@ pub(crate) fn spec() -> JobSpec {
         deadline_ms: DEADLINE_MS,
         seed: 1,
         randomize: false,
+        options: fl_model::ModelOptions::PLAIN,
         schedule: Schedule::default(),
         training: TrainingSpec {
             batch_size: 1,
@@ -109,6 +110,8 @@ pub(crate) fn plan(round: &str, epoch: u64) -> Box<RoundPlan> {
         key: key(round),
         epoch: Epoch(epoch),
         model: object("model"),
+        options: fl_model::ModelOptions::PLAIN,
+        draw: None,
         parameters: object("parameters"),
         data: spec.data,
         work: Work::Train(Box::new(work)),

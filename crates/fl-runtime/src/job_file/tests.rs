@@ -1,7 +1,9 @@
 mod tensors;
 
 use super::*;
-use fl_model::{Decay, LocalOptimizer, Schedule, Split, Window, WindowLabel, WindowLayout};
+use fl_model::{
+    Decay, LocalOptimizer, ModelOptions, Schedule, Split, Window, WindowLabel, WindowLayout,
+};
 
 const GOOD: &str = r#"
 job = "air"
@@ -117,6 +119,21 @@ fn optimizers_and_schedules_are_read_with_their_settings() {
 }
 
 #[test]
+fn how_the_model_is_taken_is_read() {
+    let rate = "learning_rate = 0.05";
+    let keys = "output = \"logits\"\nfrozen = [\"encoder.*\"]\nlocal = [\"head.*\", \"*.bn.*\"]";
+    let text = GOOD.replacen(rate, &format!("{rate}\n{keys}"), 1);
+    let expected = ModelOptions {
+        output: Some("logits".to_owned()),
+        frozen: vec!["encoder.*".to_owned()],
+        local: vec!["head.*".to_owned(), "*.bn.*".to_owned()],
+    };
+    assert_eq!(parse(&text, "job.toml").unwrap().options, expected);
+    let plain = parse(GOOD, "job.toml").unwrap();
+    assert_eq!(plain.options, ModelOptions::PLAIN);
+}
+
+#[test]
 fn weights_of_classes_and_rows_are_read() {
     let rate = "learning_rate = 0.05";
     let text = GOOD.replacen(rate, &format!("{rate}\nclass_weights = [1, 2.5]"), 1);
@@ -192,6 +209,12 @@ fn what_is_wrong_is_named() {
     check(rate, &two, "training.class_weights: 3 are given for 2");
     let negative = with("class_weights = [1, -2]");
     check(rate, &negative, "training.class_weights: -2 is none");
+    check(
+        rate,
+        &with("frozen = [\"\"]"),
+        "training.frozen has an empty",
+    );
+    check(rate, &with("output = \"\""), "training.output is empty");
     check(
         "[data]",
         "[data]\nweight = \"SO2\"",

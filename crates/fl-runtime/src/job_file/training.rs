@@ -1,6 +1,6 @@
 //! The `training` section of a job file.
 
-use fl_model::{Decay, LocalOptimizer, Loss, Schedule, TrainingSpec};
+use fl_model::{Decay, LocalOptimizer, Loss, ModelOptions, Schedule, TrainingSpec};
 use serde::Deserialize;
 
 use super::{at_least_zero, decay, one_or_more, positive};
@@ -40,7 +40,15 @@ pub(super) struct Training {
     batch_size: u32,
     #[serde(default)]
     class_weights: Vec<f32>,
+    output: Option<String>,
+    #[serde(default)]
+    frozen: Vec<String>,
+    #[serde(default)]
+    local: Vec<String>,
 }
+
+/// Most patterns of parameters in a list.
+const PATTERNS_MAX: usize = 64;
 
 fn default_decay_every() -> u32 {
     10
@@ -117,6 +125,29 @@ impl Training {
             local_epochs: one_or_more("training.local_epochs", self.local_epochs)?,
             batch_size: one_or_more("training.batch_size", self.batch_size)?,
             class_weights: self.class_weights.clone(),
+        })
+    }
+
+    /// How the model is taken.
+    pub(super) fn options(&self) -> Result<ModelOptions, String> {
+        for (key, patterns) in [("frozen", &self.frozen), ("local", &self.local)] {
+            if patterns.len() > PATTERNS_MAX {
+                return Err(format!(
+                    "training.{key} has {} patterns: at most {PATTERNS_MAX} are allowed; `*` stands for any characters",
+                    patterns.len()
+                ));
+            }
+            if patterns.iter().any(String::is_empty) {
+                return Err(format!("training.{key} has an empty pattern: remove it"));
+            }
+        }
+        if self.output.as_deref() == Some("") {
+            return Err("training.output is empty: leave it away for the first output".into());
+        }
+        Ok(ModelOptions {
+            output: self.output.clone(),
+            frozen: self.frozen.clone(),
+            local: self.local.clone(),
         })
     }
 

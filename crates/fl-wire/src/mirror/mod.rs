@@ -10,7 +10,11 @@ mod sum;
 use crate::error::WireError;
 
 /// Refuses a list of another length than its neighbour's.
-fn same_length(what: &'static str, expected: usize, got: usize) -> Result<(), WireError> {
+pub(crate) fn same_length(
+    what: &'static str,
+    expected: usize,
+    got: usize,
+) -> Result<(), WireError> {
     if expected == got {
         return Ok(());
     }

@@ -2,10 +2,10 @@
 
 use fl_model::{
     AdaptiveRule, DataSpec, Decay, Epoch, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth,
-    ImageFolder, ImageLayout, Inputs, JobId, JobSpec, Label, LocalOptimizer, Loss, Normalization,
-    ObjectRef, Privacy, RoundKey, RoundPlan, Schedule, ServerOptimizer, Split, TableInputs,
-    TensorElements, TensorInput, TensorScale, TensorSource, TraceContext, TrainWork, TrainingSpec,
-    Weighting, Window, WindowLabel, WindowLayout, Work,
+    ImageFolder, ImageLayout, Inputs, JobId, JobSpec, Label, LocalOptimizer, Loss, ModelOptions,
+    Normalization, ObjectRef, Privacy, RoundKey, RoundPlan, Schedule, ServerOptimizer, Split,
+    TableInputs, TensorElements, TensorInput, TensorScale, TensorSource, TraceContext, TrainWork,
+    TrainingSpec, Weighting, Window, WindowLabel, WindowLayout, Work,
 };
 
 use super::same_length;
@@ -188,6 +188,14 @@ mirror_enum! {
     }
 }
 
+mirror_struct! {
+    ModelOptions, "model options", ModelOptionsMirror {
+        output: Option<String>,
+        frozen: Vec<String>,
+        local: Vec<String>,
+    }
+}
+
 mirror_enum! {
     LocalOptimizer, "local optimiser", LocalOptimizerMirror {
         Sgd { momentum: f32, nesterov: bool },
@@ -270,6 +278,8 @@ mirror_struct! {
         key: RoundKey,
         epoch: Epoch,
         model: ObjectRef,
+        options: ModelOptions,
+        draw: Option<u64>,
         parameters: ObjectRef,
         data: DataSpec,
         work: Work,
@@ -314,6 +324,7 @@ mirror_struct! {
         deadline_ms: u32,
         seed: u64,
         randomize: bool,
+        options: ModelOptions,
         training: TrainingSpec,
         schedule: Schedule,
         data: DataSpec,

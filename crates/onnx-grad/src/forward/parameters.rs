@@ -2,14 +2,96 @@
 
 use std::collections::BTreeSet;
 
-use super::{Parameter, Role};
+use fl_model::ModelOptions;
+
+use super::partition::{self, Part};
 use crate::error::ModelError;
 use crate::graph::{Graph, Node, ValueId};
 use crate::tensor::Data;
 
+/// What a parameter is to training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The optimiser moves it along its gradient.
+    Weight,
+    /// A running statistic, of batch normalisation: each step moves it towards what the batch shows.
+    Statistic,
+}
+
+/// Where a parameter lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// It travels: all devices have the same at the start of a round.
+    Shared,
+    /// Each device keeps its own.
+    Local,
+}
+
+/// A float32 initialiser that training may change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Whether it has a gradient.
+    pub role: Role,
+    /// Whether it travels.
+    pub scope: Scope,
+    /// Name of the initialiser.
+    pub name: String,
+    /// Its dimensions; at least one.
+    pub shape: Vec<u64>,
+    /// Its value in the model file, row-major.
+    pub initial: Vec<f32>,
+}
+
+/// What training may change, those first that travel, and the names of what stays as it is.
+pub(super) fn parameters(
+    graph: &Graph,
+    options: &ModelOptions,
+) -> Result<(Vec<Parameter>, BTreeSet<String>), ModelError> {
+    let mut all = candidates(graph)?;
+    let names: Vec<&str> = all.iter().map(|own| own.name.as_str()).collect();
+    let parts = partition::partition(&names, options)?;
+    let mut frozen = BTreeSet::new();
+    for (own, part) in all.iter_mut().zip(&parts) {
+        match part {
+            Part::Shared => {}
+            Part::Local => own.scope = Scope::Local,
+            Part::Frozen => {
+                frozen.insert(own.name.clone());
+            }
+        }
+    }
+    all.retain(|own| !frozen.contains(&own.name));
+    let nothing = |what: &str| Err(ModelError::Graph(what.to_owned()));
+    if !all.iter().any(|own| own.role == Role::Weight) {
+        return nothing("has no weight left to train: all of them are frozen");
+    }
+    if all.iter().all(|own| own.scope == Scope::Local) {
+        return nothing(
+            "has nothing that travels: what is not frozen is local; train-local needs no federation",
+        );
+    }
+    for node in &graph.nodes {
+        let own = statistics_of(node);
+        let is_frozen = |id: &ValueId| frozen.contains(&graph.values[*id].name);
+        if own.iter().any(is_frozen) && !own.iter().all(is_frozen) {
+            let names: Vec<&str> = own
+                .iter()
+                .map(|id| graph.values[*id].name.as_str())
+                .collect();
+            return Err(ModelError::Graph(format!(
+                "normalises by {}, of which one is frozen: freeze all or none",
+                names.join(" and ")
+            )));
+        }
+    }
+    // A stable order: what travels has the place that it has without the others.
+    all.sort_by_key(|own| own.scope == Scope::Local);
+    Ok((all, frozen))
+}
+
 /// Float initialisers of rank 1 or more from which a gradient can flow to the output, and the running
 /// statistics of the model.
-pub(super) fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
+fn candidates(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
     let reaching = graph.reaching_output();
     let statistics = statistics(graph);
     let mut parameters = Vec::new();
@@ -39,6 +121,7 @@ pub(super) fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
         }
         parameters.push(Parameter {
             role,
+            scope: Scope::Shared,
             name: value.name.clone(),
             shape: tensor.dims.clone(),
             initial: initial.clone(),
@@ -55,12 +138,14 @@ pub(super) fn parameters(graph: &Graph) -> Result<Vec<Parameter>, ModelError> {
 
 /// The initialisers that nodes keep as running statistics.
 fn statistics(graph: &Graph) -> BTreeSet<ValueId> {
-    let of_node = |node: &Node| {
-        let inputs = node.operator.statistics().iter();
-        let ids = inputs.filter_map(|index| node.inputs.get(*index).copied().flatten());
-        ids.collect::<Vec<_>>()
-    };
-    graph.nodes.iter().flat_map(of_node).collect()
+    graph.nodes.iter().flat_map(statistics_of).collect()
+}
+
+/// What a node keeps as running statistics.
+fn statistics_of(node: &Node) -> Vec<ValueId> {
+    let inputs = node.operator.statistics().iter();
+    let ids = inputs.filter_map(|index| node.inputs.get(*index).copied().flatten());
+    ids.collect()
 }
 
 /// Whether PyTorch's newer exporter has made a number of its own an initialiser, such as the factor of

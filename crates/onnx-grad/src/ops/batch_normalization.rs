@@ -1,6 +1,6 @@
 //! BatchNormalization (Ioffe and Szegedy, 2015): `y = scale·(x − mean)/√(variance + epsilon) + bias` for each
 //! channel; in training with mean and population variance of the batch, in evaluation with the running
-//! ones. Saves mean and variance.
+//! ones, and so in training where those are frozen. Saves mean and variance of a batch.
 //!
 //! A step moves the running statistics as ONNX defines it: `running·momentum + batch·(1 − momentum)`, with
 //! the population variance. PyTorch's `momentum` is 1 minus this one, which its exporter sees to; but its
@@ -90,7 +90,8 @@ impl Operator for BatchNormalization {
     }
 
     /// With `σ` the deviation, `n` numbers a channel and `c = x − mean`: `dbias = Σ dy`, `dscale = Σ dy·c/σ`,
-    /// `dx = scale/σ·(dy − dbias/n − c·dscale/(σ·n))`.
+    /// `dx = scale/σ·(dy − dbias/n − c·dscale/(σ·n))`; with frozen statistics, which no input moves,
+    /// `dx = scale/σ·dy`.
     fn gradient(
         &self,
         site: &Site<'_>,
@@ -99,8 +100,12 @@ impl Operator for BatchNormalization {
     ) -> Result<InputGradients, String> {
         let (x, y) = (site.input(0)?, &site.output()?.name);
         let axes = reduced_axes(x.shape().len());
-        let mean = graph.saved(y, "mean")?;
-        let variance = graph.saved(y, "variance")?;
+        // Nothing was saved where the node ran as in evaluation.
+        let frozen = graph.saved(y, "mean").is_err();
+        let (mean, variance) = match frozen {
+            true => (site.input(3)?.name.clone(), site.input(4)?.name.clone()),
+            false => (graph.saved(y, "mean")?, graph.saved(y, "variance")?),
+        };
         let inverse = inverse_deviation(&variance, epsilon(site), graph);
         let mean = column(&mean, x.shape().len(), graph);
         let centred = graph.node("Sub", &[&x.name, &mean], &[]);
@@ -108,14 +113,19 @@ impl Operator for BatchNormalization {
         let sum = graph.reduce_sum(&product, &axes, false);
         let dscale = graph.node("Mul", &[&sum, &inverse], &[]);
         let dbias = graph.reduce_sum(upstream, &axes, false);
-        let dx = match site.wants(0) {
-            true => Some(input_gradient(
+        let dx = match (site.wants(0), frozen) {
+            (true, true) => {
+                let slope = graph.node("Mul", &[&site.input(1)?.name, &inverse], &[]);
+                let slope = column(&slope, x.shape().len(), graph);
+                Some(graph.node("Mul", &[upstream, &slope], &[]))
+            }
+            (true, false) => Some(input_gradient(
                 site,
                 upstream,
                 [&centred, &inverse, &dscale, &dbias],
                 graph,
             )?),
-            false => None,
+            (false, _) => None,
         };
         Ok(vec![dx, Some(dscale), Some(dbias)])
     }

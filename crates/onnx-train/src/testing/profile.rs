@@ -43,7 +43,7 @@ pub fn operator_times(network: &Network, batch: usize, folder: &Path) -> Vec<(St
         ..TrainingSpec::plain(network.loss, 1e-4)
     };
     let session = |graph: &[u8]| profiled_session(graph, &folder.join("profile"));
-    let trainer = LocalTrainer::in_session(&network.model, &spec, session);
+    let trainer = LocalTrainer::in_session((&network.model).into(), &spec, session);
     let mut trainer = must("trainer", trainer);
     let examples = network.examples(batch);
     must("step", trainer.run(&network.parameters, &examples, [7; 32]));

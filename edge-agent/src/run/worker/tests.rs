@@ -18,6 +18,8 @@ use crate::ring::{Bounds, Ring};
 use crate::run::rows::Source;
 use crate::run::sample;
 
+mod local;
+
 const MODEL: &[u8] = include_bytes!("../../../../config/models/air-mlp.onnx");
 const JOB: &str = include_str!("../../../../config/jobs/virtual-particle-sensor.toml");
 const DATA: &[u8] = include_bytes!("../../../../data/beijing-air/city-east/Tiantan.csv.gz");

@@ -4,10 +4,11 @@ use fl_model::{
     Absence, AdaptiveRule, Contribution, DataSpec, Decay, DeviceId, Digest, Epoch, EvaluateWork,
     EvaluationCounters, Feature, FeatureSpec, FeatureStatistics, Grid, GridWidth, ImageFolder,
     ImageLayout, Inputs, JobEnd, JobFailure, JobSpec, Label, LocalOptimizer, LogEntry, Loss,
-    Normalization, ObjectRef, PartialSum, Payload, Phase, PhaseResult, Privacy, ProtectedUpdate,
-    Reason, RegionAbsence, RegionSummary, RoundOutcome, RoundPlan, Schedule, ServerOptimizer,
-    Split, Sum, TableInputs, TensorElements, TensorInput, TensorScale, TensorSource, TrainMetrics,
-    TrainWork, TrainingSpec, UpdateSum, Weighting, Window, WindowLabel, WindowLayout, Work,
+    ModelOptions, Normalization, ObjectRef, PartialSum, Payload, Phase, PhaseResult, Privacy,
+    ProtectedUpdate, Reason, RegionAbsence, RegionSummary, RoundOutcome, RoundPlan, Schedule,
+    ServerOptimizer, Split, Sum, TableInputs, TensorElements, TensorInput, TensorScale,
+    TensorSource, TrainMetrics, TrainWork, TrainingSpec, UpdateSum, Weighting, Window, WindowLabel,
+    WindowLayout, Work,
 };
 
 use super::*;
@@ -122,6 +123,14 @@ fn data_of_images() -> DataSpec {
     }
 }
 
+pub(super) fn options() -> ModelOptions {
+    ModelOptions {
+        output: Some("logits".to_owned()),
+        frozen: vec!["encoder.*".to_owned()],
+        local: vec!["head.?".to_owned(), "*.bn.*".to_owned()],
+    }
+}
+
 pub(super) fn training() -> TrainingSpec {
     TrainingSpec {
         loss: Loss::BinaryCrossEntropy,
@@ -191,6 +200,8 @@ pub(crate) fn plan(phase: Phase) -> RoundPlan {
         key: round_key(phase),
         epoch: Epoch(3),
         model: object("model"),
+        options: options(),
+        draw: Some(7),
         parameters: ObjectRef::to(&[0; 1000]),
         data: data(),
         work,
@@ -284,6 +295,7 @@ pub(super) fn job_spec() -> JobSpec {
         deadline_ms: 20_000,
         seed: 42,
         randomize: true,
+        options: options(),
         schedule: Schedule {
             warmup_rounds: 3,
             decay: Decay::Cosine { end: 0.1 },

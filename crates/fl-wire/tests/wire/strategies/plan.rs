@@ -2,10 +2,10 @@
 
 use fl_model::{
     AdaptiveRule, DataSpec, Decay, EvaluateWork, Feature, FeatureSpec, Grid, GridWidth,
-    ImageFolder, ImageLayout, Inputs, JobSpec, Label, LocalOptimizer, Loss, Normalization, Phase,
-    Privacy, RoundKey, RoundPlan, Schedule, ServerOptimizer, Split, TableInputs, TensorElements,
-    TensorInput, TensorScale, TensorSource, TrainWork, TrainingSpec, Weighting, Window,
-    WindowLabel, WindowLayout, Work,
+    ImageFolder, ImageLayout, Inputs, JobSpec, Label, LocalOptimizer, Loss, ModelOptions,
+    Normalization, Phase, Privacy, RoundKey, RoundPlan, Schedule, ServerOptimizer, Split,
+    TableInputs, TensorElements, TensorInput, TensorScale, TensorSource, TrainWork, TrainingSpec,
+    Weighting, Window, WindowLabel, WindowLayout, Work,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -199,6 +199,15 @@ pub(super) fn training() -> impl Strategy<Value = TrainingSpec> {
         )
 }
 
+pub(super) fn options() -> impl Strategy<Value = ModelOptions> {
+    let patterns = || vec(TEXT, 0..3);
+    (option::of(TEXT), patterns(), patterns()).prop_map(|(output, frozen, local)| ModelOptions {
+        output,
+        frozen,
+        local,
+    })
+}
+
 pub(super) fn normalization() -> impl Strategy<Value = Normalization> {
     vec((finite(), finite()), 0..6).prop_map(|columns| {
         let (mean, scale) = columns.into_iter().unzip();
@@ -253,17 +262,18 @@ pub(super) fn work() -> impl Strategy<Value = Work> {
 
 pub(crate) fn plan() -> impl Strategy<Value = RoundPlan> {
     let objects = (object(), object());
+    let taken = (options(), option::of(any::<u64>()));
     (
         round_key(),
         epoch(),
-        objects,
+        (objects, taken),
         data(),
         work(),
         any::<[u32; 4]>(),
         trace(),
     )
         .prop_map(
-            |(key, epoch, (model, parameters), data, work, numbers, trace)| {
+            |(key, epoch, ((model, parameters), (options, draw)), data, work, numbers, trace)| {
                 let [
                     quorum,
                     contributions_max,
@@ -279,6 +289,8 @@ pub(crate) fn plan() -> impl Strategy<Value = RoundPlan> {
                     key: RoundKey { phase, ..key },
                     epoch,
                     model,
+                    options,
+                    draw,
                     parameters,
                     data,
                     work,
@@ -317,11 +329,12 @@ pub(super) fn server() -> impl Strategy<Value = ServerOptimizer> {
 }
 
 pub(super) fn job_spec() -> impl Strategy<Value = JobSpec> {
-    let of = (job(), TEXT, (training(), schedule()), data(), server());
+    let trains = (training(), schedule(), options());
+    let of = (job(), TEXT, trains, data(), server());
     let choices = (width(), weighting(), finite(), any::<bool>());
     (of, choices, any::<[u32; 4]>(), any::<[u64; 2]>()).prop_map(
         |(
-            (job, model, (training, schedule), data, server),
+            (job, model, (training, schedule, options), data, server),
             (grid, weighting, clip_norm, randomize),
             a,
             b,
@@ -334,6 +347,7 @@ pub(super) fn job_spec() -> impl Strategy<Value = JobSpec> {
                 deadline_ms: a[2],
                 seed: b[0],
                 randomize,
+                options,
                 training,
                 schedule,
                 data,
