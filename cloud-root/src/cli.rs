@@ -10,6 +10,7 @@ use fl_runtime::logging;
 use fl_runtime::shutdown::Shutdown;
 use fl_runtime::store::{Access, write_atomic};
 use fl_runtime::terminal::{fail, print, print_line};
+use onnx_train::Lora;
 
 use crate::home::Home;
 use crate::init::{SAMPLE_NATS_URL, init};
@@ -106,6 +107,36 @@ enum RosterCommand {
     },
 }
 
+/// Low-rank adaptation: small matrices beside large weights, of which alone is trained and travels.
+#[derive(clap::Args)]
+struct LoraArguments {
+    /// Add adapters of this rank to the weights of MatMul and Gemm; all else is frozen, and the exported model is
+    /// the user's own with other weights.
+    #[arg(long, value_name = "RANK")]
+    lora: Option<u32>,
+    /// Weights to adapt, by patterns with '*' and '?'; all that are large enough where there are none.
+    #[arg(long, value_name = "PATTERN", num_args = 1.., requires = "lora")]
+    lora_weights: Vec<String>,
+    /// The adapters count alpha / rank; alpha is the rank where it is not said.
+    #[arg(long, value_name = "ALPHA", requires = "lora")]
+    lora_alpha: Option<f32>,
+    /// Draws how the adapters begin.
+    #[arg(long, value_name = "SEED", requires = "lora")]
+    lora_seed: Option<u64>,
+}
+
+impl LoraArguments {
+    fn adapters(self) -> Option<Lora> {
+        let rank = self.lora?;
+        Some(Lora {
+            rank,
+            alpha: self.lora_alpha.unwrap_or(rank as f32),
+            seed: self.lora_seed.unwrap_or(0),
+            weights: self.lora_weights,
+        })
+    }
+}
+
 #[derive(Subcommand)]
 enum ModelCommand {
     /// Check an ONNX model and keep it under a name.
@@ -118,6 +149,8 @@ enum ModelCommand {
         /// Tell its parameters, operators, and what a training step takes of a device.
         #[arg(long)]
         explain: bool,
+        #[command(flatten)]
+        lora: LoraArguments,
         #[command(flatten)]
         home: HomeArgument,
     },
@@ -268,14 +301,15 @@ async fn model(command: ModelCommand) -> anyhow::Result<()> {
             file,
             name,
             explain,
+            lora,
             home,
         } => {
             let home = home.open();
-            let summary = ModelStore::of(&home).import(&name, &file)?;
+            let summary = ModelStore::of(&home).import(&name, &file, lora.adapters().as_ref())?;
             let submit = home.command("job submit FILE.toml");
             let told = match explain {
                 true => summary.to_string(),
-                false => summary.line() + "\n",
+                false => summary.line() + "\n" + &summary.travels(),
             };
             print_line(format_args!(
                 "{}A job trains it by model = \"{name}\" in its file; hand that in with\n  {submit}",

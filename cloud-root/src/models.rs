@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use fl_runtime::store::{Access, write_atomic};
-use onnx_train::{Cost, OperatorCost, parameter_layout};
+use onnx_train::{Cost, Lora, OperatorCost, Partition, add_lora, parameter_layout};
 
 use crate::home::Home;
 
 /// Largest model file that can be imported.
 pub const MODEL_BYTES_MAX: u64 = 512 << 20;
+
+/// Bytes of a number of an update in the wider grid.
+const UPDATE_BYTES: u64 = 4;
 
 /// Longest name of an imported model.
 const NAME_BYTES_MAX: usize = 64;
@@ -42,8 +45,13 @@ impl ModelStore {
         Ok(self.folder.join(format!("{name}.onnx")))
     }
 
-    /// Checks a model file and keeps it under a name.
-    pub fn import(&self, name: &str, file: &std::path::Path) -> anyhow::Result<ModelSummary> {
+    /// Checks a model file and keeps it under a name, with adapters where they are asked for.
+    pub fn import(
+        &self,
+        name: &str,
+        file: &std::path::Path,
+        lora: Option<&Lora>,
+    ) -> anyhow::Result<ModelSummary> {
         let path = self.path(name)?;
         let size = std::fs::metadata(file)
             .with_context(|| format!("cannot read {}", file.display()))?
@@ -53,10 +61,13 @@ impl ModelStore {
             "{} has {size} bytes, more than the {MODEL_BYTES_MAX} that can be imported",
             file.display()
         );
-        let bytes =
+        let mut bytes =
             std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let summary = summarize(name, &bytes)
-            .with_context(|| format!("{} cannot be trained", file.display()))?;
+        let unfit = || format!("{} cannot be trained", file.display());
+        if let Some(lora) = lora {
+            bytes = add_lora(&bytes, lora).with_context(unfit)?;
+        }
+        let summary = summarize(name, &bytes).with_context(unfit)?;
         if let Ok(before) = std::fs::read(&path) {
             ensure!(
                 before == bytes,
@@ -118,6 +129,7 @@ pub struct ModelSummary {
     bytes: usize,
     layout: Vec<onnx_train::ParameterInfo>,
     cost: Cost,
+    parts: Partition,
 }
 
 /// Reads what there is to say of a model; an error where it cannot be trained.
@@ -133,13 +145,23 @@ pub fn summarize(name: &str, bytes: &[u8]) -> anyhow::Result<ModelSummary> {
         bytes: bytes.len(),
         layout,
         cost: onnx_train::cost(bytes)?,
+        parts: onnx_train::partition(bytes)?,
     })
 }
 
 impl ModelSummary {
-    fn parameters(&self) -> u64 {
-        let elements = |info: &onnx_train::ParameterInfo| info.shape.iter().product::<u64>();
-        self.layout.iter().map(elements).sum()
+    /// What travels where not all does, in a line of its own; otherwise nothing.
+    pub fn travels(&self) -> String {
+        let Partition { shared, frozen, .. } = self.parts;
+        match self.parts.is_whole() {
+            true => String::new(),
+            false => format!(
+                "  {}: an update has {} bytes in 32 bits a number, it would have {} without adapters\n",
+                self.parts,
+                shared * UPDATE_BYTES,
+                frozen * UPDATE_BYTES
+            ),
+        }
     }
 
     /// One line.
@@ -147,7 +169,7 @@ impl ModelSummary {
         format!(
             "{}  {} parameters in {} tensors, {} bytes, sha256 {}",
             self.name,
-            self.parameters(),
+            self.parts.shared,
             self.layout.len(),
             self.bytes,
             self.digest
@@ -158,6 +180,7 @@ impl ModelSummary {
 impl std::fmt::Display for ModelSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}", self.line())?;
+        write!(f, "{}", self.travels())?;
         for info in &self.layout {
             let shape: Vec<String> = info.shape.iter().map(u64::to_string).collect();
             writeln!(f, "  {:<32} [{}]", info.name, shape.join(", "))?;

@@ -76,6 +76,41 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn adapters_are_added_on_import_and_told_of() {
+    let root = Root::new();
+    let shipped = shipped("config/models/air-mlp.onnx");
+    let file = shipped.to_str().unwrap();
+    let import = |more: &[&'static str]| -> Vec<&str> {
+        [&["model", "import", file, "--name", "mlp"], more].concat()
+    };
+    let refused = |more: &[&'static str], parts: &[&str]| root.refuses(&import(more), parts);
+    refused(
+        &["--lora", "20"],
+        &[file, "rank 20 is too large", "at most 14"],
+    );
+    let unknown = ["--lora", "2", "--lora-weights", "head.*"];
+    refused(&unknown, &["lora-weights has `head.*`", "`fc1.weight`"]);
+    refused(&["--lora-alpha", "2"], &["--lora"]);
+    let told = root.run(&import(&[
+        "--lora",
+        "2",
+        "--lora-weights",
+        "fc1.*",
+        "--explain",
+    ]));
+    for part in [
+        "60 parameters in 2 tensors",
+        "60 of 317 numbers travel, 257 stay as they are",
+        "240 bytes",
+        "it would have 1028",
+        "fc1.weight.lora_A",
+        "fc1.weight.lora_B",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
 fn a_model_is_kept_under_its_name_and_shown() {
     let root = Root::new();
     let file = root.file("linear.onnx", Linear::default().bytes());

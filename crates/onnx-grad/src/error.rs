@@ -80,6 +80,9 @@ pub enum ModelError {
     /// Patterns of parameters do not fit the model.
     #[error("{0}")]
     Pattern(String),
+    /// A model cannot have the adapters that are asked for.
+    #[error("low-rank adaptation: {0}")]
+    Lora(String),
     /// A hyper-parameter is out of range.
     #[error("{name} is {value}; it must be {range}")]
     Setting {

@@ -15,6 +15,7 @@ use crate::error::ModelError;
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::kernels::Kernels;
 use crate::limits::Limits;
+use crate::lora::{self, Lowered};
 use crate::ops;
 use crate::proto::{
     GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto, type_proto,
@@ -23,6 +24,7 @@ use crate::shape::{Dim, Element, Shape, ValueType, elements_per_example, show};
 use crate::tensor::Tensor;
 
 pub use parameters::{Parameter, Role, Scope};
+pub(crate) use partition::matching;
 
 /// Lowest operator set that is read: where ReduceSum and Softmax took their present form.
 const OPSET_MIN: i64 = 13;
@@ -61,6 +63,8 @@ pub struct ForwardModel {
     pub(crate) written_nodes_max: usize,
     /// Names of parameters that stay as they are.
     pub(crate) frozen: BTreeSet<String>,
+    /// Its adapters, where these are what is trained.
+    pub(crate) lora: Option<Lowered>,
 }
 
 impl std::fmt::Debug for ForwardModel {
@@ -103,6 +107,7 @@ impl ForwardModel {
         let opset = opset(&proto)?;
         let missing = || ModelError::Graph("is missing; export the model again".to_owned());
         bounds::check(proto.graph.as_ref().ok_or_else(missing)?, limits)?;
+        let lora = lora::expand(&mut proto, limits)?;
         scikit::rewrite(&mut proto)?;
         let graph = proto.graph.as_ref().ok_or_else(missing)?;
         let mut reader = Reader {
@@ -130,7 +135,7 @@ impl ForwardModel {
             outputs,
             output,
         };
-        let (parameters, frozen) = parameters::parameters(&graph, options)?;
+        let (parameters, frozen) = parameters::parameters(&graph, options, lora.as_ref())?;
         Ok(Self {
             proto,
             graph,
@@ -138,6 +143,7 @@ impl ForwardModel {
             kernels: Kernels::default(),
             written_nodes_max: limits.written_nodes_max,
             frozen,
+            lora,
         })
     }
 

@@ -47,7 +47,8 @@ pub struct InferenceModel {
 }
 
 impl InferenceModel {
-    /// Puts the parameters into the user's model and the preprocessing before it.
+    /// Puts the parameters into the user's model and the preprocessing before it. What adapters have learnt is
+    /// added to the weights that they adapt, and nothing else of them is left.
     ///
     /// # Errors
     /// Parameters or features do not fit the model.
@@ -57,6 +58,10 @@ impl InferenceModel {
         inputs: &Inputs,
         normalization: &Normalization,
     ) -> Result<Self, ModelError> {
+        check_parameters(model, parameters)?;
+        if let Some((base, values)) = model.merged(parameters)? {
+            return Self::new(&base, &values, inputs, normalization);
+        }
         match inputs {
             Inputs::Table(table) => Self::of_table(model, parameters, table, normalization),
             Inputs::Tensors(own) => Self::of_tensors(model, parameters, own, normalization),
@@ -143,6 +148,10 @@ impl InferenceModel {
     /// # Errors
     /// Parameters do not fit the model.
     pub fn plain(model: &ForwardModel, parameters: &[Vec<f32>]) -> Result<Self, ModelError> {
+        check_parameters(model, parameters)?;
+        if let Some((base, values)) = model.merged(parameters)? {
+            return Self::plain(&base, &values);
+        }
         let builder = GraphBuilder::new(model.names());
         let proto = trained(
             model,

@@ -9,6 +9,7 @@ mod elementwise;
 mod foreign;
 mod hostile;
 mod indexing;
+mod lora;
 mod recurrent;
 mod reductions;
 mod resampling;

@@ -43,10 +43,10 @@ pub use features::{encode, prepare, scale};
 pub use gradient::{Gradients, gradients};
 pub use kernels::kernels;
 pub use model::{
-    ParameterInfo, Partition, check_model, cost, export, export_plain, initial_parameters,
-    parameter_layout, partition,
+    ParameterInfo, Partition, add_lora, check_model, cost, export, export_plain,
+    initial_parameters, parameter_layout, partition,
 };
-pub use onnx_grad::{Cost, Kernels, OperatorCost};
+pub use onnx_grad::{Cost, Kernels, Lora, OperatorCost};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
 pub use source::Model;
 pub use starting::{LocalParameter, local_parameters, starting_parameters};

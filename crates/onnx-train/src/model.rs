@@ -3,7 +3,9 @@
 use fl_model::{
     DataSpec, Inputs, Loss, Normalization, TableInputs, TensorElements, TensorInput, TrainingSpec,
 };
-use onnx_grad::{Cost, ForwardModel, InferenceModel, InputInfo, InputKind, Parameter};
+use onnx_grad::{
+    Cost, ForwardModel, InferenceModel, InputInfo, InputKind, Limits, Lora, Parameter,
+};
 
 use crate::error::TrainError;
 use crate::examples::{Examples, Targets};
@@ -81,6 +83,14 @@ pub fn partition<'a>(model: impl Into<Model<'a>>) -> Result<Partition, TrainErro
         local: count(model.parameters()) - shared,
         frozen: model.frozen_numbers(),
     })
+}
+
+/// The model with low-rank adapters, of which alone is trained; see [`Lora`].
+///
+/// # Errors
+/// The model cannot be trained, or cannot have these adapters.
+pub fn add_lora(model: &[u8], lora: &Lora) -> Result<Vec<u8>, TrainError> {
+    Ok(onnx_grad::lora(model, &Limits::default(), lora)?)
 }
 
 /// What training a model costs a device; see [`Cost`].

@@ -1,6 +1,6 @@
 //! The parameters that training starts from.
 
-use onnx_grad::Parameter;
+use onnx_grad::{ForwardModel, Parameter};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -23,12 +23,14 @@ pub struct LocalParameter {
 /// for tensors of two or more dimensions; the others stay as the model has them.
 ///
 /// # Errors
-/// The bytes are not a model that can be trained, or not as asked.
+/// The bytes are not a model that can be trained, or not as asked; or parameters are to be drawn of which
+/// some are adapters.
 pub fn starting_parameters<'a>(
     model: impl Into<Model<'a>>,
     draw: Option<u64>,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
-    Ok(starting(model.into().parse()?.parameters(), draw))
+    let model = model.into().parse()?;
+    starting(&model, draw)
 }
 
 /// The parameters among them that each device keeps for itself.
@@ -40,7 +42,7 @@ pub fn local_parameters<'a>(
     draw: Option<u64>,
 ) -> Result<Vec<LocalParameter>, TrainError> {
     let model = model.into().parse()?;
-    let values = starting(model.parameters(), draw);
+    let values = starting(&model, draw)?;
     let all = model.parameters().iter().zip(values);
     let local = all.skip(model.shared().len());
     let local = local.map(|(own, value)| LocalParameter {
@@ -50,7 +52,12 @@ pub fn local_parameters<'a>(
     Ok(local.collect())
 }
 
-fn starting(parameters: &[Parameter], draw: Option<u64>) -> Vec<Vec<f32>> {
+fn starting(model: &ForwardModel, draw: Option<u64>) -> Result<Vec<Vec<f32>>, TrainError> {
+    if draw.is_some() && model.has_adapters() {
+        let what =
+            "the model has adapters, which begin so that it is unchanged: leave randomize away";
+        return Err(TrainError::Parameters(what.to_owned()));
+    }
     let mut random = draw.map(ChaCha8Rng::seed_from_u64);
     let value = |own: &Parameter| match (&mut random, &own.shape[..]) {
         (Some(random), [rows, columns, rest @ ..]) => {
@@ -63,7 +70,7 @@ fn starting(parameters: &[Parameter], draw: Option<u64>) -> Vec<Vec<f32>> {
         }
         _ => own.initial.clone(),
     };
-    parameters.iter().map(value).collect()
+    Ok(model.parameters().iter().map(value).collect())
 }
 
 /// Uniform in [-1, 1), written out so that what a seed draws never depends on a library's version.

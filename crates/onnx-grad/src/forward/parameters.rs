@@ -7,6 +7,7 @@ use fl_model::ModelOptions;
 use super::partition::{self, Part};
 use crate::error::ModelError;
 use crate::graph::{Graph, Node, ValueId};
+use crate::lora::Lowered;
 use crate::tensor::Data;
 
 /// What a parameter is to training.
@@ -46,11 +47,20 @@ pub struct Parameter {
 pub(super) fn parameters(
     graph: &Graph,
     options: &ModelOptions,
+    lora: Option<&Lowered>,
 ) -> Result<(Vec<Parameter>, BTreeSet<String>), ModelError> {
     let mut all = candidates(graph)?;
+    let mut frozen = BTreeSet::new();
+    if let Some(lora) = lora {
+        let adapters = lora.adapters.names();
+        let (trained, others): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|own| adapters.contains(&own.name));
+        all = trained;
+        frozen.extend(others.into_iter().map(|own| own.name));
+    }
     let names: Vec<&str> = all.iter().map(|own| own.name.as_str()).collect();
     let parts = partition::partition(&names, options)?;
-    let mut frozen = BTreeSet::new();
     for (own, part) in all.iter_mut().zip(&parts) {
         match part {
             Part::Shared => {}
