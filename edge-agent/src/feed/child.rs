@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child as Process, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 use super::said::Said;
 use crate::ring::{Line, Splitter};
@@ -34,6 +35,8 @@ pub(super) struct Child {
     /// The guard ends the command when this closes.
     guard: Option<ChildStdin>,
     output: Option<ChildStdout>,
+    /// Repeats standard error.
+    errors: Option<JoinHandle<()>>,
     piece: Vec<u8>,
 }
 
@@ -60,12 +63,12 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        if let Some(errors) = process.stderr.take() {
-            tokio::spawn(repeat(errors, on_error));
-        }
+        let errors = process.stderr.take();
+        let errors = errors.map(|errors| tokio::spawn(repeat(errors, on_error)));
         Ok(Self {
             guard: process.stdin.take(),
             output: process.stdout.take(),
+            errors,
             process,
             piece: vec![0; PIECE_BYTES],
         })
@@ -93,8 +96,19 @@ impl Child {
         Ok(Some(&self.piece[..read]))
     }
 
-    /// Its end: by itself where it prints no more, or else asked for, and forced after [`GRACE_MS`].
+    /// Its end: by itself where it prints no more, or else asked for, and forced after [`GRACE_MS`]. What it
+    /// said on standard error has been handed on by then.
     pub(super) async fn end(mut self) -> io::Result<ExitStatus> {
+        let errors = self.errors.take();
+        let status = self.ended().await;
+        if let Some(errors) = errors {
+            // A process that it has left behind may hold it open; what failed there is told there.
+            let _ = tokio::time::timeout(Duration::from_millis(LEFT_MS), errors).await;
+        }
+        status
+    }
+
+    async fn ended(&mut self) -> io::Result<ExitStatus> {
         if self.output.take().is_none() {
             let left = Duration::from_millis(LEFT_MS);
             if let Ok(status) = tokio::time::timeout(left, self.process.wait()).await {
