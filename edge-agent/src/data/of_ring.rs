@@ -193,6 +193,25 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_lines_that_a_ring_takes_are_read() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("ring");
+        let bounds = Bounds {
+            rows_max: ROWS_MAX,
+            bytes_max: 64 << 20,
+        };
+        let bytes_max = bounds.line_bytes_max();
+        assert_eq!(bytes_max as u64, crate::data::LINE_BYTES_MAX - 1);
+        let longest = |begin: &str| format!("{begin}{}", "n".repeat(bytes_max - begin.len()));
+        let mut ring = Ring::open(&folder, bounds).unwrap();
+        ring.begin(longest("x,y,").as_bytes()).unwrap();
+        ring.append([longest("0,1,").as_bytes(); 3]).unwrap();
+        let text = RingText::newest(&folder, ROWS_MAX).unwrap();
+        let data = load_ring(&folder, text, ROWS_MAX, &spec(None), None).unwrap();
+        assert_eq!((data.rows_in_file, data.unfit), (3, 0));
+    }
+
+    #[test]
     fn a_header_is_held_to_the_job() {
         check_columns("./read", b"y,x,z", &spec(None), None).unwrap();
         let error = check_columns("./read", b"y,X", &spec(None), None).unwrap_err();

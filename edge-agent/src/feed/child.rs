@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child as Process, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child as Process, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use super::said::Said;
@@ -120,19 +120,28 @@ impl Child {
     }
 }
 
-/// Hands on what a command says on standard error: so many lines a minute, cut to a length.
-async fn repeat(mut errors: ChildStderr, mut on_error: impl FnMut(&str)) {
+/// Hands on what a command says on standard error: so many lines a minute, cut to a length. The last needs no
+/// end.
+async fn repeat(mut errors: impl AsyncRead + Unpin, mut on_error: impl FnMut(&str)) {
     let mut splitter = Splitter::new(ERROR_LINE_BYTES_MAX);
     let mut piece = vec![0; PIECE_BYTES];
     let (mut minute, mut lines, mut left_out) = (Instant::now(), 0, 0u64);
-    while let Ok(read @ 1..) = errors.read(&mut piece).await {
+    let (mut is_over, mut in_line) = (false, false);
+    while !is_over {
+        let read = errors.read(&mut piece).await.unwrap_or(0);
+        is_over = read == 0;
+        let said = match is_over && in_line {
+            true => b"\n",
+            false => &piece[..read],
+        };
+        in_line = !said.ends_with(b"\n");
         if minute.elapsed() >= Said::AGAIN {
             if left_out > 0 {
                 on_error(&format!("({left_out} more lines)"));
             }
             (minute, lines, left_out) = (Instant::now(), 0, 0);
         }
-        splitter.push(&piece[..read], |line| {
+        splitter.push(said, |line| {
             let text = match line {
                 Line::Text(text) => String::from_utf8_lossy(text),
                 Line::TooLong => "(a long line)".into(),
@@ -146,5 +155,30 @@ async fn repeat(mut errors: ChildStderr, mut on_error: impl FnMut(&str)) {
     }
     if left_out > 0 {
         on_error(&format!("({left_out} more lines)"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::run::lock;
+
+    #[tokio::test]
+    async fn every_line_of_standard_error_is_handed_on() {
+        let check = async |said: &[u8], expected: &[&str]| {
+            let lines = Arc::new(Mutex::new(Vec::new()));
+            let heard = lines.clone();
+            repeat(said, move |line| lock(&heard).push(line.to_owned())).await;
+            assert_eq!(*lock(&lines), expected);
+        };
+        check(b"", &[]).await;
+        check(b"a\n", &["a"]).await;
+        check(b"a\r\n\nb", &["a", "", "b"]).await;
+        check(&[b'x'; 600], &["(a long line)"]).await;
+        let many = [&b"a\n".repeat(60)[..], b"b\nc"].concat();
+        let expected = [&["a"; 60][..], &["(2 more lines)"]].concat();
+        check(&many, &expected).await;
     }
 }

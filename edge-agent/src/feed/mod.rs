@@ -272,7 +272,23 @@ impl Feed {
             Ok(Begun::New | Begun::Same) => {}
             Ok(Begun::Aside { rows, folder }) => tracing::warn!(
                 "{} names other columns than before: the {rows} rows under the old ones are set aside in {} \
-                 and not trained on any more; rows of the next change take their place there",
+                 and not trained on any more, until it names these again",
+                self.program(),
+                folder.display()
+            ),
+            Ok(Begun::Removed { rows, folder }) => tracing::warn!(
+                "{} names other columns than before: the {rows} rows under the old ones are removed, for {} \
+                 holds more",
+                self.program(),
+                folder.display()
+            ),
+            Ok(Begun::Back {
+                rows,
+                aside,
+                folder,
+            }) => tracing::warn!(
+                "{} names columns of before again: {rows} rows under them are back, and {aside} under others \
+                 are set aside in {}",
                 self.program(),
                 folder.display()
             ),

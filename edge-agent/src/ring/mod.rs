@@ -38,14 +38,17 @@ pub use text::RingText;
 /// Segments in which the bounds are counted out.
 const SEGMENTS: u64 = 8;
 
-/// Longest line of a ring, in bytes: what a data file may have too.
-const LINE_BYTES_MAX: u64 = crate::data::LINE_BYTES_MAX;
+/// Longest line of a ring, in bytes without its end, with which it is read as a data file's is.
+const LINE_BYTES_MAX: u64 = crate::data::LINE_BYTES_MAX - 1;
 
 /// Bytes that are read of a segment at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// What is added to the ring's name for rows that were set aside.
 const ASIDE: &str = "aside";
+
+/// What is added to the ring's name while it changes places with the rows aside.
+const PARKED: &str = "parked";
 
 /// How much a ring holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +89,22 @@ pub enum Begun {
         /// Their folder.
         folder: PathBuf,
     },
+    /// They had other columns and are removed: of those aside there are more.
+    Removed {
+        /// How many of them.
+        rows: u64,
+        /// The folder of those aside.
+        folder: PathBuf,
+    },
+    /// Rows with these columns were aside and are back; where there were others, they are aside now.
+    Back {
+        /// How many are back.
+        rows: u64,
+        /// How many are aside now.
+        aside: u64,
+        /// The folder of those.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +135,11 @@ impl Ring {
     /// # Errors
     /// [`StoreError`].
     pub fn open(folder: &Path, bounds: Bounds) -> Result<Self, StoreError> {
+        end_exchange(folder)?;
+        Self::open_one(folder, bounds)
+    }
+
+    fn open_one(folder: &Path, bounds: Bounds) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(StoreError::io("create folder", folder))?;
         let mut ring = Self {
             folder: folder.to_owned(),
@@ -194,43 +218,80 @@ impl Ring {
         last.map_or(0, |segment| segment.first + segment.rows)
     }
 
-    /// A command begins with this header. Rows with other columns are set aside, where the ones that were
-    /// aside before make room.
+    /// A command begins with this header. Rows with other columns are set aside, where fewer make room for
+    /// them; rows aside that have these columns come back.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; no row is taken until another attempt goes well.
     pub fn begin(&mut self, header: &[u8]) -> Result<Begun, StoreError> {
+        if self.header.is_empty() {
+            // An attempt before this one may have failed anywhere.
+            *self = Self::open(&self.folder, self.bounds)?;
+        }
         if self.header == header {
             return Ok(Begun::Same);
         }
-        let (rows, end) = (self.range().end - self.range().start, self.end());
-        let was_empty = self.header.is_empty() || rows == 0;
+        let begun = self.change(header);
+        if begun.is_err() {
+            self.file = None;
+            self.header.clear();
+            self.segments.clear();
+        }
+        begun
+    }
+
+    fn change(&mut self, header: &[u8]) -> Result<Begun, StoreError> {
         self.flush()?;
         self.file = None;
-        let begun = match was_empty {
-            true => {
-                while let Some(segment) = self.segments.pop_front() {
-                    self.remove(segment.first)?;
-                }
-                Begun::New
-            }
-            false => {
-                let folder = self.folder.with_extension(ASIDE);
-                // Where an attempt before this one has failed, they lie there already.
-                if self.folder.is_dir() {
-                    remove_folder(&folder)?;
-                    fs::rename(&self.folder, &folder)
-                        .map_err(StoreError::io("set aside", &self.folder))?;
-                }
+        let (rows, end) = (self.rows(), self.end());
+        let folder = self.folder.with_extension(ASIDE);
+        let aside = match folder.is_dir() {
+            true => Some(Self::open_one(&folder, self.bounds)?),
+            false => None,
+        };
+        let aside_rows = aside.as_ref().map_or(0, Self::rows);
+        if aside.is_some_and(|aside| aside.header == header) && aside_rows > 0 {
+            self.bring_back(&folder)?;
+            return Ok(Begun::Back {
+                rows: aside_rows,
+                aside: rows,
+                folder,
+            });
+        }
+        let begun = match rows {
+            0 => Begun::New,
+            _ if rows < aside_rows => Begun::Removed { rows, folder },
+            _ => {
+                remove_folder(&folder)?;
+                rename(&self.folder, &folder)?;
                 fs::create_dir(&self.folder)
                     .map_err(StoreError::io("create folder", &self.folder))?;
                 self.segments.clear();
                 Begun::Aside { rows, folder }
             }
         };
+        while let Some(segment) = self.segments.pop_front() {
+            self.remove(segment.first)?;
+        }
         self.header = header.to_vec();
         self.start_segment(end)?;
         Ok(begun)
+    }
+
+    /// Changes places with the rows in `aside`; where there are none here, nothing is aside then.
+    fn bring_back(&mut self, aside: &Path) -> Result<(), StoreError> {
+        match self.rows() {
+            0 => remove_folder(&self.folder)?,
+            _ => rename(&self.folder, &self.folder.with_extension(PARKED))?,
+        }
+        rename(aside, &self.folder)?;
+        *self = Self::open(&self.folder, self.bounds)?;
+        Ok(())
+    }
+
+    fn rows(&self) -> u64 {
+        let range = self.range();
+        range.end - range.start
     }
 
     /// Rows are missing between those that are there and the next.
@@ -398,6 +459,22 @@ impl Ring {
     fn path(&self, first: u64) -> PathBuf {
         self.folder.join(name(first))
     }
+}
+
+/// Ends what [`Ring::bring_back`] has begun, or takes it back where it has come to half of it only.
+fn end_exchange(folder: &Path) -> Result<(), StoreError> {
+    let parked = folder.with_extension(PARKED);
+    let aside = folder.with_extension(ASIDE);
+    match parked.is_dir() {
+        true if !folder.exists() => rename(&parked, folder),
+        true if !aside.exists() => rename(&parked, &aside),
+        // No kill leaves all three.
+        _ => remove_folder(&parked),
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(StoreError::io("rename", from))
 }
 
 /// Rows of one segment that are written at once.

@@ -241,8 +241,9 @@ fn other_columns_set_the_rows_aside() {
     };
     assert_eq!(begun, expected_aside);
     assert_eq!(text(&ring), "time,y\n");
-    ring.append([&b"a,1"[..]]).unwrap();
-    assert_eq!(text(&ring), "time,y\na,1\n");
+    ring.append([&b"a,1"[..]; 4]).unwrap();
+    let others = "time,y\na,1\na,1\na,1\na,1\n";
+    assert_eq!(text(&ring), others);
     assert_eq!(text_of(&aside, 0..3), expected(0..3, &[]));
     // No row was ever kept under the last columns but one: nothing to set aside.
     drop(ring);
@@ -250,12 +251,93 @@ fn other_columns_set_the_rows_aside() {
     assert_eq!(ring.header(), b"time,y");
     assert!(matches!(
         ring.begin(b"z").unwrap(),
-        Begun::Aside { rows: 1, .. }
+        Begun::Aside { rows: 4, .. }
     ));
     assert_eq!(ring.begin(HEADER).unwrap(), Begun::New);
-    assert_eq!(text_of(&aside, 3..4), "time,y\na,1\n");
+    assert_eq!(text_of(&aside, 3..7), others);
     append(&mut ring, 4..5);
     assert_eq!(text(&ring), expected(4..5, &[]));
+}
+
+#[test]
+fn rows_come_back_with_their_columns_whatever_was_printed_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ring = open(&folder, ROOMY);
+    append(&mut ring, 0..3);
+    let aside = folder.path().join("ring.aside");
+    let began = |ring: &mut Ring, header: &str| ring.begin(header.as_bytes()).unwrap();
+    let back = |aside_rows| Begun::Back {
+        rows: 3,
+        aside: aside_rows,
+        folder: aside.clone(),
+    };
+    // An error where the header is due, and nothing after it.
+    began(&mut ring, "no sensor");
+    assert_eq!(began(&mut ring, "time,x"), back(0));
+    assert!(!aside.exists());
+    assert_eq!(text(&ring), expected(0..3, &[]));
+    // Errors with lines after them: fewer rows do not take the place of more.
+    began(&mut ring, "no sensor");
+    ring.append([&b"try again"[..]]).unwrap();
+    let removed = Begun::Removed {
+        rows: 1,
+        folder: aside.clone(),
+    };
+    assert_eq!(began(&mut ring, "still no sensor"), removed);
+    assert_eq!(text(&ring), "still no sensor\n");
+    assert_eq!(text_of(&aside, 0..3), expected(0..3, &[]));
+    ring.append([&b"give up"[..]; 2]).unwrap();
+    // After a restart, too.
+    drop(ring);
+    let mut ring = Ring::open(&folder.path().join("ring"), ROOMY).unwrap();
+    assert_eq!(began(&mut ring, "time,x"), back(2));
+    assert_eq!(rows_in(&aside, 10).unwrap(), 2);
+    append(&mut ring, 3..5);
+    assert_eq!(text(&ring), expected(0..5, &[3]));
+    drop(ring);
+    assert_eq!(text(&open(&folder, ROOMY)), expected(0..5, &[3]));
+}
+
+#[test]
+fn a_kill_while_rows_come_back_loses_none() {
+    let check = |renamed: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ring = open(&folder, ROOMY);
+        append(&mut ring, 0..3);
+        ring.begin(b"other").unwrap();
+        ring.append([&b"1"[..]]).unwrap();
+        drop(ring);
+        for (from, to) in renamed {
+            fs::rename(folder.path().join(from), folder.path().join(to)).unwrap();
+        }
+        let ring = open(&folder, ROOMY);
+        assert_eq!(text(&ring), expected(0..3, &[]), "{renamed:?}");
+        let aside = folder.path().join("ring.aside");
+        assert_eq!(rows_in(&aside, 10).unwrap(), 1, "{renamed:?}");
+        assert!(!folder.path().join("ring.parked").exists());
+    };
+    check(&[]);
+    check(&[("ring", "ring.parked")]);
+    check(&[("ring", "ring.parked"), ("ring.aside", "ring")]);
+}
+
+#[test]
+fn no_row_goes_under_a_header_that_could_not_be_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ring = open(&folder, ROOMY);
+    append(&mut ring, 0..3);
+    let aside = folder.path().join("ring.aside");
+    fs::write(&aside, "in the way").unwrap();
+    ring.begin(b"other").unwrap_err();
+    ring.append([&b"1"[..]]).unwrap_err();
+    assert_eq!(ring.begin(HEADER).unwrap(), Begun::Same);
+    assert_eq!(text(&ring), expected(0..3, &[]));
+    ring.begin(b"other").unwrap_err();
+    fs::remove_file(&aside).unwrap();
+    assert!(matches!(
+        ring.begin(b"other").unwrap(),
+        Begun::Aside { rows: 3, .. }
+    ));
 }
 
 #[test]
