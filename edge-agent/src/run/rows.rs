@@ -49,7 +49,8 @@ pub(super) type Extent = (u64, u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stamp {
     File(stamp::Stamp),
-    Ring(Extent),
+    /// With the header: rows under two of them may have the same numbers.
+    Ring(Extent, Vec<u8>),
 }
 
 /// Rows that are fixed.
@@ -137,8 +138,12 @@ impl RoundRows {
         match &self.source {
             Source::File(file) => stamp::Stamp::of(file).map(Stamp::File),
             Source::Ring { ring, .. } => {
-                let range = lock(ring).range();
-                Some(Stamp::Ring((range.start, range.end)))
+                let ring = lock(ring);
+                let range = ring.range();
+                Some(Stamp::Ring(
+                    (range.start, range.end),
+                    ring.header().to_vec(),
+                ))
             }
         }
     }
@@ -146,7 +151,7 @@ impl RoundRows {
     /// All of the file, or of the folder, whose bytes are not counted; or rows of the ring.
     fn extent(&self, stamp: Option<&Stamp>) -> Extent {
         match (&self.source, stamp) {
-            (_, Some(Stamp::Ring(extent))) => *extent,
+            (_, Some(Stamp::Ring(extent, _))) => *extent,
             (Source::File(file), _) if file.is_file() => {
                 (0, fs::metadata(file).map_or(u64::MAX, |file| file.len()))
             }
@@ -172,11 +177,12 @@ impl RoundRows {
                 }
             }
             Source::Ring { ring, .. } => {
-                let range = lock(ring).link_into(&part)?;
+                let mut ring = lock(ring);
+                let range = ring.link_into(&part)?;
                 let extent = (range.start, range.end);
                 Fixed {
                     extent,
-                    stamp: Some(Stamp::Ring(extent)),
+                    stamp: Some(Stamp::Ring(extent, ring.header().to_vec())),
                 }
             }
         };
@@ -266,4 +272,43 @@ fn share(file: &Path, copy: &Path) -> io::Result<()> {
     let (from, to) = (File::open(file)?, File::create(copy)?);
     rustix::fs::ioctl_ficlone(&to, &from)?;
     to.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{Bounds, header_in};
+
+    #[test]
+    fn rows_under_another_header_are_fixed_anew_whatever_their_numbers() {
+        let home = tempfile::tempdir().unwrap();
+        let bounds = Bounds {
+            rows_max: 4,
+            bytes_max: 1 << 20,
+        };
+        let ring = Ring::open(&home.path().join("ring"), bounds).unwrap();
+        let ring = Arc::new(Mutex::new(ring));
+        let source = Source::Ring {
+            ring: ring.clone(),
+            rows_max: bounds.rows_max,
+            counts: Arc::new(Counts::default()),
+        };
+        let rows = RoundRows::new(source, None, home.path());
+        let give = |header: &[u8]| {
+            let mut ring = lock(&ring);
+            ring.begin(header).unwrap();
+            ring.append([&b"1"[..]; 4]).unwrap();
+        };
+        let job: JobId = "air".parse().unwrap();
+        let fixed = |round, header: &[u8]| {
+            let fixed = rows.fix(&job, round).unwrap();
+            assert_eq!(fixed.extent, (4, 8));
+            assert_eq!(header_in(&rows.folder()).unwrap().unwrap(), header);
+        };
+        give(b"a");
+        give(b"b");
+        fixed(1, b"b");
+        give(b"a");
+        fixed(2, b"a");
+    }
 }

@@ -354,7 +354,9 @@ impl Worker {
         let held = held.filter(|held| fixed.stamp.is_some() && held.stamp == fixed.stamp);
         let data = match held {
             Some(held) => held.data,
-            None => self.load(fixed.extent, plan)?,
+            None => self
+                .load(fixed.extent, plan)
+                .inspect_err(|_| self.rows.release(job, round))?,
         };
         let snapshot = Snapshot::new(job, round, &data.digest, fixed.extent);
         lock(&self.ledger).save_snapshot(snapshot)?;

@@ -465,6 +465,7 @@ fn a_ring_that_is_too_short_is_declined_with_what_it_needs() {
         failure.told.contains("no rows yet, and needs 3"),
         "{failure}"
     );
+    assert!(!device.folder.path().join("snapshot").exists());
     give(&device, 0..2_000);
     let Payload::Statistics(statistics) = device.contribution(0, Work::Statistics) else {
         panic!("not statistics");
