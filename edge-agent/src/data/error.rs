@@ -127,10 +127,7 @@ pub enum DataError {
         why: String,
     },
     /// Nothing can be learnt where every answer is the same.
-    #[error(
-        "{file}: every one of the {examples} training examples is of class {class}: \
-         take training rows in which {column:?} varies, or another limit"
-    )]
+    #[error("{file}: every one of the {examples} training examples is of class {class}: {remedy}")]
     OneClass {
         /// The file.
         file: String,
@@ -138,8 +135,8 @@ pub enum DataError {
         examples: usize,
         /// The only class.
         class: String,
-        /// The label's column.
-        column: String,
+        /// What to change.
+        remedy: String,
     },
     /// The job's inputs cannot be made.
     #[error("the job's inputs cannot be made of {file}: {problem}")]
@@ -285,11 +282,8 @@ impl DataError {
                 file,
                 examples: _,
                 class: _,
-                column,
-            } => format!(
-                "{file}: all training examples are of one class: take training rows in which {column:?} \
-                 varies, or another limit"
-            ),
+                remedy,
+            } => format!("{file}: all training examples are of one class: {remedy}"),
             DataError::MissingArray {
                 file,
                 array,

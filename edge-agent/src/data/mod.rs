@@ -16,6 +16,7 @@ mod sequence;
 mod source;
 mod split;
 mod tensors;
+mod whole;
 
 use std::path::Path;
 
@@ -29,6 +30,7 @@ use sequence::Sequence;
 pub use source::LINE_BYTES_MAX;
 use source::{Source, drain, explain};
 use split::{Part, Splitter};
+use whole::{TEST, TRAINING, check_classes, check_parts};
 
 /// Most rows × raw columns, or examples × elements, that are kept: 256 MiB of numbers.
 pub const CELLS_MAX: usize = 1 << 26;
@@ -201,7 +203,7 @@ pub fn load(path: &Path, spec: &DataSpec, split: Option<&Split>) -> Result<Local
 /// images as a whole.
 ///
 /// # Errors
-/// Every [`DataError`]; those of a table name `path`.
+/// Every [`DataError`]; they name `path`.
 pub fn load_prefix(
     path: &Path,
     place: &Path,
@@ -211,7 +213,7 @@ pub fn load_prefix(
 ) -> Result<LocalData, DataError> {
     let file = path.display().to_string();
     if let Inputs::Tensors(inputs) = &spec.inputs {
-        return tensors::load(place, spec, inputs, split);
+        return tensors::load(file, place, spec, inputs, split);
     }
     if place.is_dir() {
         let problem =
@@ -292,7 +294,7 @@ fn read_rows(
     let data = collector.finish(file, &splitter, rows)?;
     let examples = table.window.map_or("rows", |_| "windows");
     check_parts(file, &data, &splitter, examples)?;
-    check_classes(file, &data.train, &spec.label)?;
+    check_classes(file, &data.train, &spec.label, examples)?;
     Ok(data)
 }
 
@@ -426,10 +428,6 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// The names of the parts.
-const TRAINING: &str = "training";
-const TEST: &str = "test";
-
 /// Refuses a part whose rows are too few for one window; one without any rows is explained by the split.
 fn check_length(
     file: &str,
@@ -449,50 +447,6 @@ fn check_length(
             "there are {all} {part} rows, of which {longest} at most follow each other in the file, and a \
              window is {length} rows: shorten the job's window, or change the split or the data"
         ),
-    })
-}
-
-fn check_parts(
-    file: &str,
-    data: &LocalData,
-    splitter: &Splitter,
-    examples: &'static str,
-) -> Result<(), DataError> {
-    for (part, rows) in [(TRAINING, &data.train), (TEST, &data.test)] {
-        if rows.is_empty() {
-            let given = (data.rows_in_file, data.unlabelled, examples);
-            return Err(DataError::NoPart {
-                file: file.to_owned(),
-                part,
-                examples,
-                why: splitter.why_empty(part == TRAINING, given),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn check_classes(file: &str, train: &Rows, label: &Label) -> Result<(), DataError> {
-    let Answers::Classes(classes) = &train.answers else {
-        return Ok(());
-    };
-    let Some(only) = classes
-        .first()
-        .filter(|first| classes.iter().all(|c| c == *first))
-    else {
-        return Ok(());
-    };
-    let class = match label {
-        Label::Class { classes, .. } => format!("{:?}", classes[*only as usize]),
-        Label::Above { limit, .. } if *only == 0 => format!("0 (not above {limit})"),
-        Label::Above { limit, .. } => format!("1 (above {limit})"),
-        Label::Value { .. } => only.to_string(),
-    };
-    Err(DataError::OneClass {
-        file: file.to_owned(),
-        examples: classes.len(),
-        class,
-        column: label.column().to_owned(),
     })
 }
 

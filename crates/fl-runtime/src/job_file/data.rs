@@ -319,7 +319,10 @@ impl LabelEntry {
     fn label(self, column: String, loss: Loss) -> Result<Label, String> {
         let label = match (self.above, self.classes) {
             (Some(limit), None) => Label::Above { column, limit },
-            (None, Some(classes)) if classes.len() >= 2 => Label::Class { column, classes },
+            (None, Some(classes)) if classes.len() >= 2 => {
+                check_distinct(&classes)?;
+                Label::Class { column, classes }
+            }
             (None, Some(_)) => return Err("data.label.classes needs two classes or more".into()),
             (None, None) => Label::Value { column },
             (Some(_), Some(_)) => return Err("data.label takes above or classes, not both".into()),
@@ -335,5 +338,17 @@ impl LabelEntry {
         Err("data.label does not fit training.loss: binary_cross_entropy takes above or two classes, \
              softmax_cross_entropy takes classes, the other losses take a plain column"
             .to_owned())
+    }
+}
+
+/// A class that is named twice could never be told from itself.
+fn check_distinct(classes: &[String]) -> Result<(), String> {
+    let twice = (0..classes.len()).find(|&at| classes[..at].contains(&classes[at]));
+    match twice {
+        Some(at) => Err(format!(
+            "data.label.classes has {:?} twice: name each class once",
+            classes[at]
+        )),
+        None => Ok(()),
     }
 }

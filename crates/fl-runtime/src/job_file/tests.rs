@@ -205,6 +205,7 @@ fn what_is_wrong_is_named() {
     check("deadline_s = 20", "deadline_s = 5e6", "to 4294967");
     check("0.05", "-0.05", "training.learning_rate");
     check("above = 75", "classes = [\"x\"]", "two classes");
+    check("above = 75", "classes = [\"x\", \"x\"]", "\"x\" twice");
     let two = with("class_weights = [1, 2, 3]");
     check(rate, &two, "training.class_weights: 3 are given for 2");
     let negative = with("class_weights = [1, -2]");

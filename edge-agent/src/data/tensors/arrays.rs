@@ -12,15 +12,15 @@ use super::{Answer, DataError, LocalData, Part, Parts, Splitter, Tensor, check_c
 /// Most examples of an array.
 const EXAMPLES_MAX: u64 = 1 << 24;
 
-/// Reads the arrays of a job.
+/// Reads the arrays of a job from `place`; messages name `file`.
 pub(super) fn load(
-    path: &Path,
+    file: &str,
+    place: &Path,
     inputs: &[TensorInput],
     label: &Label,
     splitter: &Splitter,
 ) -> Result<LocalData, DataError> {
-    let file = path.display().to_string();
-    let (mut store, mut hash) = Store::open(path)?;
+    let (mut store, mut hash) = Store::open(file, place)?;
     let (answers, mut parts) = labelled(&mut store, &mut hash, label, splitter)?;
     let examples = answers.len() as u64;
     let chosen = parts.iter().filter(|part| **part != Part::Unused).count();
@@ -30,7 +30,7 @@ pub(super) fn load(
         .zip(&parts)
         .filter(|(answer, part)| unused(answer, part));
     let unlabelled = unlabelled.count() as u64;
-    check_cells(&file, chosen as u64 - unlabelled, inputs)?;
+    check_cells(file, chosen as u64 - unlabelled, inputs)?;
 
     let mut all = Parts::new(inputs, label);
     for (part, answer) in parts.iter_mut().zip(&answers) {
@@ -49,7 +49,8 @@ pub(super) fn load(
         };
         let mut array = store.array(array, &mut hash)?;
         check_shape(&array, examples, dims, label)?;
-        read(&mut array, index, input, &parts, &mut all)?;
+        let found = read(&mut array, index, input, &parts, &mut all);
+        array.finish(found)?;
     }
     Ok(LocalData {
         train: all.train,
@@ -84,14 +85,14 @@ fn labelled(
         });
     }
     let answers = (0..count).map(|example| answer(&mut array, label, example));
-    let answers: Vec<Option<Answer>> = answers.collect::<Result<_, _>>()?;
-    drop(array);
+    let answers = answers.collect::<Result<Vec<_>, _>>();
+    let answers = array.finish(answers)?;
     let parts = match splitter.split() {
         Split::Column {
             column,
             train,
             test,
-        } => named_parts(&mut store.array(column, hash)?, count, [train, test])?,
+        } => named_parts(store.array(column, hash)?, count, [train, test])?,
         _ => (0..count)
             .map(|example| splitter.part_at(example, count))
             .collect(),
@@ -122,7 +123,7 @@ fn answer(array: &mut Array<'_>, label: &Label, example: u64) -> Result<Option<A
 
 /// What each example is for by an array of integers that says it.
 fn named_parts(
-    array: &mut Array<'_>,
+    mut array: Array<'_>,
     count: u64,
     [train, test]: [&String; 2],
 ) -> Result<Vec<Part>, DataError> {
@@ -140,7 +141,8 @@ fn named_parts(
             _ => Part::Unused,
         })
     };
-    (0..count).map(part).collect()
+    let parts = (0..count).map(part).collect();
+    array.finish(parts)
 }
 
 fn check_shape(
@@ -166,7 +168,7 @@ fn check_shape(
     Ok(())
 }
 
-/// Reads the examples that are used, up to the last of them.
+/// Reads the examples that are used.
 fn read(
     array: &mut Array<'_>,
     index: usize,
@@ -175,12 +177,7 @@ fn read(
     all: &mut Parts,
 ) -> Result<(), DataError> {
     let elements = input.elements();
-    let last = parts.iter().rposition(|part| *part != Part::Unused);
-    for (example, part) in parts
-        .iter()
-        .take(last.map_or(0, |last| last + 1))
-        .enumerate()
-    {
+    for (example, part) in parts.iter().enumerate() {
         let mut rows = all.of(*part);
         let mut tensor = rows.as_mut().and_then(|rows| rows.tensor(index));
         for _ in 0..elements {

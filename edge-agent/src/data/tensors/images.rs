@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use fl_model::{ImageFolder, ImageLayout, Label, TensorInput};
 use image::imageops::{FilterType, resize};
-use image::{ImageBuffer, ImageReader, Limits, Luma, Pixel, Rgb};
+use image::{
+    ColorType, DynamicImage, ImageBuffer, ImageDecoder as _, ImageError, ImageReader, Limits, Luma,
+    Pixel, Rgb,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::store::{digest, read_failed};
@@ -18,29 +21,32 @@ const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 /// Largest file of an image, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// Most rows or columns of an image before it is scaled, and most bytes that its decoder takes.
-const SIDE_MAX: u32 = 16_384;
-const DECODER_BYTES_MAX: u64 = 256 << 20;
+/// Most rows or columns of an image before it is scaled.
+const SIDE_MAX: u32 = 8_192;
 
-/// Reads the images of a job: class by class in the job's order, the files of each by name. A split counts
-/// the files of each class for itself.
+/// Most bytes of an image as it is decoded, and once more in the job's channels.
+const DECODED_BYTES_MAX: u64 = 64 << 20;
+
+/// Reads the images of a job from `place`, which messages call `file`: class by class in the job's order, the
+/// files of each by name. A split counts the files of each class for itself.
 pub(super) fn load(
-    path: &Path,
+    file: &str,
+    place: &Path,
     input: &TensorInput,
     images: &ImageFolder,
     label: &Label,
     splitter: &Splitter,
 ) -> Result<LocalData, DataError> {
-    if path.is_file() {
+    if place.is_file() {
         return Err(DataError::Layout {
-            file: path.display().to_string(),
+            file: file.to_owned(),
             problem: format!(
                 "it is a file, and the job asks for images: set data.file to the folder that holds {}",
                 images.folder
             ),
         });
     }
-    let folder = path.join(&images.folder);
+    let folder = place.join(&images.folder);
     let classes = folders(&folder, label)?;
     let mut hash = Sha256::new();
     let mut all = Parts::new(std::slice::from_ref(input), label);
@@ -177,29 +183,53 @@ fn read(path: &Path, hash: &mut Sha256) -> Result<Vec<u8>, DataError> {
 
 /// The numbers of an image in the job's layout, or what is wrong with it.
 fn decoded(bytes: &[u8], images: &ImageFolder) -> Result<Vec<f32>, String> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        format!("cannot be read as PNG or JPEG ({error}): mend it, or move it away")
-    };
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
-        .map_err(|error| damaged(&error))?;
+        .map_err(|error| undecoded(error.into()))?;
     let mut limits = Limits::default();
-    limits.max_image_width = Some(SIDE_MAX);
-    limits.max_image_height = Some(SIDE_MAX);
-    limits.max_alloc = Some(DECODER_BYTES_MAX);
+    limits.max_alloc = Some(DECODED_BYTES_MAX);
     reader.limits(limits);
-    let image = reader.decode().map_err(|error| damaged(&error))?;
-    let (width, height) = (image.width(), image.height());
+    let decoder = reader.into_decoder().map_err(undecoded)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, decoder.color_type(), images.channels)?;
     if (width, height) != (images.width, images.height) && !images.resize {
         return Err(format!(
             "has {height} rows of {width} pixels, the job takes {} of {}: scale it, or say resize = true in the job",
             images.height, images.width
         ));
     }
+    let image = DynamicImage::from_decoder(decoder).map_err(undecoded)?;
     Ok(match images.channels {
         1 => numbers::<Luma<u8>>(image.into_luma8(), images),
         _ => numbers::<Rgb<u8>>(image.into_rgb8(), images),
     })
+}
+
+fn undecoded(error: ImageError) -> String {
+    match error {
+        ImageError::Limits(_) => format!(
+            "takes more than {DECODED_BYTES_MAX} bytes while it is decoded, the most that are taken: scale it"
+        ),
+        _ => format!("cannot be read as PNG or JPEG ({error}): mend it, or move it away"),
+    }
+}
+
+/// Refuses an image that takes more memory than there is for one, before it is decoded.
+fn check_size(width: u32, height: u32, colors: ColorType, channels: u32) -> Result<(), String> {
+    let size = format!("has {height} rows of {width} pixels");
+    if width.max(height) > SIDE_MAX {
+        return Err(format!(
+            "{size}, and {SIDE_MAX} rows and columns at most are read: scale it"
+        ));
+    }
+    let each = u64::from(colors.bytes_per_pixel()) + u64::from(channels);
+    let bytes = u64::from(width) * u64::from(height) * each;
+    if bytes > DECODED_BYTES_MAX {
+        return Err(format!(
+            "{size} and takes {bytes} bytes while it is decoded, {DECODED_BYTES_MAX} at most are taken: scale it"
+        ));
+    }
+    Ok(())
 }
 
 /// Pixels from 0 to 255, scaled to the job's size by the triangle filter where they are not of it.

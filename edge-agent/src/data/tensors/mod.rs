@@ -14,16 +14,17 @@ use fl_model::{DataSpec, Label, Split, TensorElements, TensorInput, TensorSource
 use super::columns::Answer;
 use super::error::DataError;
 use super::split::{Part, Splitter};
-use super::{Answers, CELLS_MAX, LocalData, Raw, Rows, Tensor, check_classes, check_parts};
+use super::whole::{check_classes, check_parts};
+use super::{Answers, CELLS_MAX, LocalData, Raw, Rows, Tensor};
 
-/// Reads the tensors of a job; `split` wins over the job's own.
+/// Reads the tensors of a job from `place`, which messages call `file`; `split` wins over the job's own.
 pub(super) fn load(
-    path: &Path,
+    file: String,
+    place: &Path,
     spec: &DataSpec,
     inputs: &[TensorInput],
     split: Option<&Split>,
 ) -> Result<LocalData, DataError> {
-    let file = path.display().to_string();
     let split = split.unwrap_or(&spec.split);
     let problem = spec.problem().or_else(|| spec.split_problem(split));
     if let Some(problem) = problem {
@@ -36,11 +37,11 @@ pub(super) fn load(
                 source: TensorSource::Images(folder),
                 ..
             },
-        ] => images::load(path, input, folder, &spec.label, &splitter)?,
-        _ => arrays::load(path, inputs, &spec.label, &splitter)?,
+        ] => images::load(&file, place, input, folder, &spec.label, &splitter)?,
+        _ => arrays::load(&file, place, inputs, &spec.label, &splitter)?,
     };
     check_parts(&file, &data, &splitter, "examples")?;
-    check_classes(&file, &data.train, &spec.label)?;
+    check_classes(&file, &data.train, &spec.label, "examples")?;
     Ok(data)
 }
 

@@ -1,6 +1,8 @@
 //! One `.npy` array: a bounded header, then its elements as they are needed.
 
+use std::cell::RefCell;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
@@ -13,7 +15,7 @@ const HEADER_BYTES_MAX: usize = 10_000;
 const HEADER_DEPTH_MAX: usize = 4;
 
 /// What an `.npy` begins with.
-const MAGIC: &[u8] = b"\x93NUMPY";
+pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// What lies before a header's text: magic, version, and its length.
 const PRELUDE_BYTES: usize = 12;
@@ -49,6 +51,18 @@ pub(super) struct Array<'a> {
     /// First the number of examples.
     pub(super) shape: Vec<u64>,
     pub(super) elements: Elements<'a>,
+    /// Where they come from.
+    bytes: Bytes<'a>,
+}
+
+/// The bytes of an array, which what reads its elements and what looks for their end share.
+#[derive(Clone)]
+struct Bytes<'a>(Rc<RefCell<dyn Read + 'a>>);
+
+impl Read for Bytes<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(into)
+    }
 }
 
 impl<'a> Array<'a> {
@@ -60,11 +74,13 @@ impl<'a> Array<'a> {
             let what = "is in Fortran order: store numpy.ascontiguousarray of it";
             return Err(place.wrong(what));
         }
-        let elements = elements(NpyFile::with_header(header, bytes));
+        let bytes = Bytes(Rc::new(RefCell::new(bytes)));
+        let elements = elements(NpyFile::with_header(header, bytes.clone()));
         Ok(Self {
             elements: elements.map_err(|problem| place.wrong(problem))?,
             shape,
             place,
+            bytes,
         })
     }
 
@@ -96,15 +112,39 @@ impl<'a> Array<'a> {
             )),
         }
     }
+
+    /// What was found in it, once it is read to its end. The checksum of an `.npz` stands behind a member, and
+    /// damage shows before that as numbers that do not fit: the damage is what to name.
+    pub(super) fn finish<T>(mut self, found: Result<T, DataError>) -> Result<T, DataError> {
+        loop {
+            let next = match &mut self.elements {
+                Elements::Numbers(all) => all.next().map(|next| next.map(drop)),
+                Elements::Integers(all) => all.next().map(|next| next.map(drop)),
+            };
+            match next {
+                None => break,
+                next => self.place.read(next)?,
+            }
+        }
+        let mut beyond = Vec::new();
+        let read = self.bytes.take(1).read_to_end(&mut beyond);
+        match self.place.read(Some(read))? {
+            0 => found,
+            _ => Err(self
+                .place
+                .wrong("goes on behind the elements that its header declares: store it again")),
+        }
+    }
 }
 
 impl Place {
     fn read<T>(&self, next: Option<io::Result<T>>) -> Result<T, DataError> {
-        let cut_off = || "is cut off: it has fewer elements than its header says";
+        let cut_off =
+            || "is cut off: it has fewer elements than its header says; copy or store it again";
         match next {
             Some(Ok(element)) => Ok(element),
             Some(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                Err(self.wrong(format!("cannot be read ({error}): copy or store it again")))
+                Err(self.wrong(format!("is damaged ({error}): copy or store it again")))
             }
             _ => Err(self.wrong(cut_off())),
         }

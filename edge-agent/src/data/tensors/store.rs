@@ -10,7 +10,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::super::error::DataError;
-use super::npy::{Array, Place};
+use super::npy::{Array, MAGIC, Place};
 
 /// What the files of arrays are called, in a folder and within an `.npz`.
 const EXTENSION: &str = ".npy";
@@ -34,8 +34,9 @@ enum Kind {
 
 impl Store {
     /// Opens an `.npz`, and hashes it; or a folder, of which the arrays are hashed as they are opened.
-    pub(super) fn open(path: &Path) -> Result<(Self, Sha256), DataError> {
-        let file = path.display().to_string();
+    /// Messages name `file`.
+    pub(super) fn open(file: &str, path: &Path) -> Result<(Self, Sha256), DataError> {
+        let file = file.to_owned();
         let failed = |source| read_failed(&file, source);
         let mut hash = Sha256::new();
         if path.is_dir() {
@@ -45,15 +46,17 @@ impl Store {
         let mut bytes = File::open(path).map_err(failed)?;
         hash_all(&mut bytes, &mut hash).map_err(failed)?;
         bytes.rewind().map_err(failed)?;
+        let mut first = Vec::new();
+        let mut begin = (&mut bytes).take(MAGIC.len() as u64);
+        begin.read_to_end(&mut first).map_err(failed)?;
+        bytes.rewind().map_err(failed)?;
         match ZipArchive::new(BufReader::new(bytes)) {
             Ok(archive) => {
                 let kind = Kind::Npz(archive);
                 Ok((Self { file, kind }, hash))
             }
             Err(error) => Err(DataError::Layout {
-                problem: format!(
-                    "{error}: the job asks for arrays, an .npz or a folder of .npy files"
-                ),
+                problem: no_npz(&first, &error),
                 file,
             }),
         }
@@ -91,6 +94,19 @@ impl Store {
             }
         }
     }
+}
+
+/// Why a file with these first bytes is no `.npz`, and what to do.
+fn no_npz(first: &[u8], error: &ZipError) -> String {
+    if first.starts_with(b"PK") {
+        return format!("it is cut off or damaged as an .npz ({error}): copy or store it again");
+    }
+    if first == MAGIC {
+        return "it is a single array, .npy: the job asks for several by name, so store them with numpy.savez, \
+                or set data.file to the folder that holds them"
+            .to_owned();
+    }
+    format!("{error}: the job asks for arrays, an .npz or a folder of .npy files")
 }
 
 pub(super) fn read_failed(file: &str, source: io::Error) -> DataError {

@@ -274,6 +274,8 @@ fn what_is_wrong_with_arrays_is_named() {
         &["9 examples", "\"y\" has 10"],
     );
     check(floats(&[10, 2], &numbers[..19]), &["cut off"]);
+    check(floats(&[9, 2], &numbers), &["9 examples"]);
+    check(floats(&[10, 2], &[0.5; 21]), &["\"x\" goes on behind"]);
     check(floats(&[], &numbers[..1]), &["one number"]);
     let raw = vec![0; 80];
     check(
@@ -296,10 +298,21 @@ fn what_is_wrong_with_arrays_is_named() {
         &["\"y\"", "example 3", "2 classes", "index"],
     );
     labels(
+        npy("|u1", false, &[10], &[0, 1].repeat(6)),
+        &["\"y\" goes on behind"],
+    );
+    labels(
         floats(&[10], &numbers[..10]),
         &["\"y\"", "fractions", "int64"],
     );
-    labels(bytes(&[0; 10]), &["every one", "\"off\""]);
+    labels(
+        bytes(&[0; 10]),
+        &[
+            "every one",
+            "\"off\"",
+            "training examples in which \"y\" varies",
+        ],
+    );
     labels(
         npy("|u1", false, &[5, 2], &[0; 10]),
         &["[5, 2]", "one number for each"],
@@ -365,4 +378,69 @@ fn a_path_without_arrays_is_explained() {
     std::fs::write(&path, "a,b\n1,2\n").unwrap();
     let csv = load(&path, &x()).unwrap_err().to_string();
     assert!(csv.contains(".npz or a folder"), "{csv}");
+    let whole = npz(&good());
+    std::fs::write(&path, &whole[..whole.len() - 30]).unwrap();
+    let cut = load(&path, &x()).unwrap_err().to_string();
+    assert!(cut.contains("cut off or damaged as an .npz"), "{cut}");
+    std::fs::write(&path, &good()[0].1).unwrap();
+    let single = load(&path, &x()).unwrap_err().to_string();
+    assert!(single.contains("numpy.savez"), "{single}");
+}
+
+#[test]
+fn a_damaged_member_is_called_damaged_whatever_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.npz");
+    let mut arrays = good();
+    arrays.push(("part", bytes(&[1, 1, 1, 1, 1, 1, 2, 2, 2, 0])));
+    let split = Split::Column {
+        column: "part".to_owned(),
+        train: "1".to_owned(),
+        test: "2".to_owned(),
+    };
+    let spec = DataSpec { split, ..x() };
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in &arrays {
+        zip.start_file(format!("{name}.npy"), stored).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    let whole = zip.finish().unwrap().into_inner();
+    std::fs::write(&path, &whole).unwrap();
+    load(&path, &spec).unwrap();
+    for (name, array) in &arrays {
+        // Its last byte: of an example that neither trains nor tests; and its first, of one that does.
+        let start = whole.windows(array.len()).position(|own| own == array);
+        let end = start.unwrap() + array.len();
+        let elements = array.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for at in [end - 1, end - array.len() + elements] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x40;
+            std::fs::write(&path, &damaged).unwrap();
+            let error = load(&path, &spec).unwrap_err().to_string();
+            let expected = format!("array {name:?} is damaged");
+            assert!(error.contains(&expected), "{expected} in {error}");
+        }
+    }
+}
+
+#[test]
+fn messages_name_the_file_and_not_its_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("own.npz"), folder.path().join("copy"));
+    let check = |bytes: &[u8], spec: &DataSpec| {
+        std::fs::write(&copy, bytes).unwrap();
+        let error = super::super::load_prefix(&path, &copy, u64::MAX, spec, None).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("own.npz") && !error.contains("copy:"),
+            "{error}"
+        );
+    };
+    check(b"a,b\n", &x());
+    check(&npz(&good()[..1]), &x());
+    let images = images::grey();
+    check(&npz(&good()), &images);
+    let y = spec(vec![array("in", "x", &[3], NUMBERS)], classes(&["a", "b"]));
+    check(&npz(&good()), &y);
 }

@@ -178,6 +178,8 @@ fn what_is_wrong_with_inputs_is_named() {
     );
     let shifted = "{ array = \"y\", classes = [\"1\", \"2\"] }";
     check(&array(""), shifted, &["class \"1\" is number 0", "from 0"]);
+    let same = "{ classes = [\"cat\", \"dog\", \"cat\"] }";
+    check(&images(""), same, &["\"cat\" twice"]);
     check(&images(""), LABEL, &["data.label of images"]);
     check(&images(", channels = 2"), classes, &["2 channels"]);
     check(&images(""), "{ classes = [\"..\", \"dog\"] }", &["\"..\""]);

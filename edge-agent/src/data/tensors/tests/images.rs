@@ -45,7 +45,7 @@ fn of_images(
     spec(vec![input], classes(&["cat", "dog"]))
 }
 
-fn grey() -> DataSpec {
+pub(super) fn grey() -> DataSpec {
     of_images(2, 3, 1, ImageLayout::ChannelsFirst, false)
 }
 
@@ -147,13 +147,6 @@ fn what_is_wrong_with_images_is_named() {
         std::fs::write(folder.join("dog/3.png"), &bytes[..40]).unwrap();
     };
     check(&cut, &grey(), &["dog/3.png"], &["3.png"]);
-    // A PNG whose header claims 2^31 - 1 rows and columns.
-    let vast = |folder: &Path| {
-        let mut bytes = std::fs::read(folder.join("dog/3.png")).unwrap();
-        bytes[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
-        std::fs::write(folder.join("dog/3.png"), bytes).unwrap();
-    };
-    check(&vast, &grey(), &["dog/3.png"], &[]);
     let text = |folder: &Path| std::fs::write(folder.join("dog/notes.txt"), "").unwrap();
     check(&text, &grey(), &["dog/notes.txt", ".png"], &["notes"]);
     let hidden = |folder: &Path| std::fs::write(folder.join("dog/.hidden"), "").unwrap();
@@ -187,4 +180,31 @@ fn what_is_wrong_with_images_is_named() {
         ..grey()
     };
     check(&nothing, &by_column, &["split", "images"], &[]);
+}
+
+#[test]
+fn an_image_of_too_much_memory_is_refused_before_it_is_decoded() {
+    let check = |height: u32, width: u32, parts: &[&str]| {
+        let folder = images(&["cat", "dog"]);
+        let path = folder.path().join("pictures/dog/3.png");
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The sides in the header, and behind it their checksum.
+        bytes[16..20].copy_from_slice(&width.to_be_bytes());
+        bytes[20..24].copy_from_slice(&height.to_be_bytes());
+        let mut sum = flate2::Crc::new();
+        sum.update(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&sum.sum().to_be_bytes());
+        std::fs::write(path, bytes).unwrap();
+        let scaled = of_images(2, 3, 1, ImageLayout::ChannelsFirst, true);
+        let error = load(folder.path(), &scaled).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{part:?} in {error}");
+        }
+    };
+    let size = "6000 rows of 6000";
+    check(6000, 6000, &["dog/3.png", size, "72000000", "67108864"]);
+    check(1, 8193, &["1 rows of 8193", "8192"]);
+    check(0x7fff_ffff, 0x7fff_ffff, &["dog/3.png", "67108864"]);
+    // Within the bound, it is decoded, and found to be cut off.
+    check(5000, 5000, &["PNG or JPEG"]);
 }
