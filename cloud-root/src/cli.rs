@@ -107,15 +107,16 @@ enum RosterCommand {
     },
 }
 
-/// Low-rank adaptation: small matrices beside large weights, of which alone is trained and travels.
+/// Low-rank adaptation: small matrices beside large weights, which alone are trained and travel.
 #[derive(clap::Args)]
 struct LoraArguments {
     /// Add adapters of this rank to the weights of MatMul and Gemm; all else is frozen, and the exported model is
     /// the user's own with other weights.
     #[arg(long, value_name = "RANK")]
     lora: Option<u32>,
-    /// Weights to adapt, by patterns with '*' and '?'; all that are large enough where there are none.
-    #[arg(long, value_name = "PATTERN", num_args = 1.., requires = "lora")]
+    /// Weights to adapt, by a pattern with '*' and '?', which may be given several times; all that are large enough
+    /// where there are none.
+    #[arg(long, value_name = "PATTERN", requires = "lora")]
     lora_weights: Vec<String>,
     /// The adapters count alpha / rank; alpha is the rank where it is not said.
     #[arg(long, value_name = "ALPHA", requires = "lora")]

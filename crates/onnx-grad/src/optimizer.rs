@@ -29,17 +29,18 @@ pub(crate) struct Written {
     pub(crate) learning_rate: String,
 }
 
-/// Writes the updates of all parameters; `seed` is the gradient that all theirs come from.
+/// Writes the updates of all parameters; `seed` is the gradient that all theirs come from, `in_float32` where
+/// none of them passes through narrower numbers, in which a small learning rate would be lost.
 pub(crate) fn write(
     spec: &TrainingSpec,
     updates: &[Update<'_>],
-    seed: &str,
+    (seed, in_float32): (&str, bool),
     graph: &mut GraphBuilder,
 ) -> Result<Written, ModelError> {
     check_training(spec)?;
     let mut state = Vec::new();
     let rate = graph.fresh("fl.learning_rate");
-    if is_plain(spec) {
+    if in_float32 && is_plain(spec) {
         let moves = updates.iter();
         let moves: Vec<(&str, &Move)> = moves
             .map(|own| (&own.parameter.name[..], own.moves))

@@ -5,9 +5,9 @@ use fl_model::TrainingSpec;
 use crate::builder::Noise;
 use crate::differentiate::{Differentiated, graph_inputs};
 use crate::error::ModelError;
-use crate::forward::{Parameter, Role, Scope};
+use crate::forward::{ForwardModel, Parameter, Role, Scope};
 use crate::optimizer::{self, Update};
-use crate::shape::{Dim, ValueType, batch_axis};
+use crate::shape::{Dim, Element, ValueType, batch_axis};
 
 /// A parameter of a training graph: where it goes in and comes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub struct TrainingGraph {
     pub weight: Option<String>,
     /// Graph input for the learning rate, float32 `[]`; what the spec says of it is only checked.
     pub learning_rate: String,
-    /// Graph output: sum of the losses of the batch's examples, each counted once before the step, float32 `[]`.
+    /// Graph output: sum of the losses of the batch's examples, taken before the step and each counted once, float32 `[]`.
     pub loss_sum: String,
     /// The parameters, in the order of [`crate::ForwardModel::parameters`].
     pub parameters: Vec<ParameterSlot>,
@@ -122,7 +122,13 @@ impl TrainingGraph {
             outputs: after,
             state,
             learning_rate,
-        } = optimizer::write(spec, &updates, &loss.gradient, &mut builder)?;
+        } = optimizer::write(
+            spec,
+            &updates,
+            (&loss.gradient, in_float32(model)),
+            &mut builder,
+        )?;
+        builder.check()?;
         let loss_sum = builder.reduce_sum(&loss.per_example, &[0], false);
 
         let fixed =
@@ -167,6 +173,12 @@ impl TrainingGraph {
             noise: noise.into_iter().map(NoiseSlot::from).collect(),
         })
     }
+}
+
+/// Whether the model computes in no narrower numbers.
+fn in_float32(model: &ForwardModel) -> bool {
+    let mut values = model.graph.values.iter();
+    values.all(|value| value.value_type.element != Element::F16)
 }
 
 impl From<Noise> for NoiseSlot {

@@ -85,7 +85,7 @@ pub fn partition<'a>(model: impl Into<Model<'a>>) -> Result<Partition, TrainErro
     })
 }
 
-/// The model with low-rank adapters, of which alone is trained; see [`Lora`].
+/// The model with low-rank adapters, which alone are trained; see [`Lora`].
 ///
 /// # Errors
 /// The model cannot be trained, or cannot have these adapters.

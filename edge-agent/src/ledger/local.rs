@@ -40,7 +40,11 @@ impl Locals {
     /// Keeps them durably, unless a later round's are kept already.
     pub(super) fn keep(&self, object: &LocalObject) -> Result<(), LedgerError> {
         let job = &object.key.job;
-        let before = self.read(job)?;
+        let before = match self.read(job) {
+            // What is damaged is written anew.
+            Err(LedgerError::Damaged { .. }) => None,
+            before => before?,
+        };
         let is_later = |before: LocalObject| before.key.round > object.key.round;
         if before.is_some_and(is_later) {
             return Ok(());

@@ -186,7 +186,13 @@ impl Ledger {
         job: &JobId,
         model: &Digest,
     ) -> Result<Option<LocalParameters>, LedgerError> {
-        let settled = self.locals.read(job)?.filter(|own| own.model == *model);
+        let settled = match self.locals.read(job) {
+            Err(error @ LedgerError::Damaged { .. }) => {
+                tracing::warn!("{error}: beginning with those of the model");
+                None
+            }
+            settled => settled?.filter(|own| own.model == *model),
+        };
         let mut pending = self.pending.iter().rev();
         let newest = pending.find(|(key, pending)| key.job == *job && pending.has_local);
         if let Some((key, _)) = newest
