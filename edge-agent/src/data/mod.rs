@@ -18,7 +18,7 @@ mod split;
 mod tensors;
 mod whole;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use fl_model::{DataSpec, Digest, Inputs, Label, Split, TableInputs, Window};
@@ -222,6 +222,21 @@ pub fn load_prefix(
     }
     let source = Source::open(&file, place, bytes)?;
     load_source(file, source, spec, split)
+}
+
+/// The files that a job reads of what lies at `path`, by their names in it; of a file, one without a name.
+///
+/// # Errors
+/// Those of [`DataError`] that keep a job from telling which they are.
+pub fn files(
+    path: &Path,
+    spec: &DataSpec,
+    split: Option<&Split>,
+) -> Result<Vec<PathBuf>, DataError> {
+    match &spec.inputs {
+        Inputs::Tensors(inputs) if path.is_dir() => tensors::files(path, spec, inputs, split),
+        _ => Ok(vec![PathBuf::new()]),
+    }
 }
 
 fn load_source(

@@ -13,6 +13,7 @@ pub(crate) mod agent;
 pub(crate) mod door;
 mod downloads;
 pub(crate) mod identity;
+mod keep;
 pub(crate) mod link;
 mod rows;
 #[cfg(test)]

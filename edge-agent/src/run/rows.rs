@@ -1,10 +1,9 @@
 //! The rows of a round: fixed on disk when it begins here, so that a restart in its middle finds them again.
 //!
-//! A file is shared with its copy where the file system can do that, copied where it is small, and linked
-//! otherwise: a link outlives that the file is replaced or grows, and its digest tells where it was
-//! rewritten. A ring's segments are linked. There is one snapshot; the next takes its place.
+//! Of a file or a folder, what the job reads is kept as [`super::keep`] says; a ring's segments are linked.
+//! There is one snapshot; the next takes its place.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use fl_model::{DataSpec, JobId, Reason, Split};
 use fl_runtime::store::{StoreError, sync_folder};
 
+use super::keep::keep;
 use super::stamp;
 use super::worker::lock;
 use crate::data::{self, DataError, LocalData};
@@ -25,12 +25,9 @@ pub(super) const SNAPSHOT_FOLDER: &str = "snapshot";
 /// Folder of a snapshot that is being taken.
 const PART_FOLDER: &str = "snapshot.part";
 
-/// Larger files are not copied, in bytes.
-const COPY_BYTES_MAX: u64 = 16 << 20;
-
 /// Where a device's rows come from.
 pub(super) enum Source {
-    /// A file that somebody else writes.
+    /// A file or folder that somebody else writes.
     File(PathBuf),
     /// What a command gives.
     Ring {
@@ -105,9 +102,9 @@ impl RoundRows {
     ///
     /// # Errors
     /// The snapshot cannot be written.
-    pub(super) fn fix(&self, job: &JobId, round: u32) -> Result<Fixed, Failure> {
+    pub(super) fn fix(&self, job: &JobId, round: u32, spec: &DataSpec) -> Result<Fixed, Failure> {
         let mut kept = lock(&self.kept);
-        let before = self.stamp();
+        let before = self.stamp(spec);
         let is_kept = kept
             .as_ref()
             .is_some_and(|kept| before.is_some() && kept.stamp == before);
@@ -118,7 +115,7 @@ impl RoundRows {
             },
             false => {
                 *kept = None;
-                self.take(before).map_err(|error| {
+                self.take(before, spec).map_err(|error| {
                     Failure::new(
                         Reason::DataUnusable,
                         format!("the rows of the round cannot be kept: {error}"),
@@ -134,9 +131,12 @@ impl RoundRows {
         Ok(fixed)
     }
 
-    fn stamp(&self) -> Option<Stamp> {
+    fn stamp(&self, spec: &DataSpec) -> Option<Stamp> {
         match &self.source {
-            Source::File(file) => stamp::Stamp::of(file).map(Stamp::File),
+            Source::File(file) => {
+                let stamp = stamp::Stamp::of(file, &self.names(file, spec)?);
+                stamp.map(Stamp::File)
+            }
             Source::Ring { ring, .. } => {
                 let ring = lock(ring);
                 let range = ring.range();
@@ -146,6 +146,11 @@ impl RoundRows {
                 ))
             }
         }
+    }
+
+    /// The files that the job reads; none where it cannot be told, which reading them then explains.
+    fn names(&self, file: &Path, spec: &DataSpec) -> Option<Vec<PathBuf>> {
+        data::files(file, spec, self.split.as_ref()).ok()
     }
 
     /// All of the file, or of the folder, whose bytes are not counted; or rows of the ring.
@@ -159,7 +164,7 @@ impl RoundRows {
         }
     }
 
-    fn take(&self, before: Option<Stamp>) -> Result<Fixed, StoreError> {
+    fn take(&self, before: Option<Stamp>, spec: &DataSpec) -> Result<Fixed, StoreError> {
         let (part, folder) = (self.home.join(PART_FOLDER), self.folder());
         for old in [&part, &folder] {
             remove_folder(old)?;
@@ -168,12 +173,16 @@ impl RoundRows {
         let fixed = match &self.source {
             Source::File(file) => {
                 let extent = self.extent(before.as_ref());
-                if file.is_file() {
-                    keep(file, &copy_of(file, &part), extent.1);
+                if let Some(names) = self.names(file, spec)
+                    && let Err(error) = keep(file, &copy_of(file, &part), &names)
+                {
+                    // They are read where they lie: their digest tells whether they have changed.
+                    tracing::debug!("{} is not kept for the round: {error}", file.display());
                 }
+                let after = self.stamp(spec);
                 Fixed {
                     extent,
-                    stamp: self.stamp().filter(|after| before.as_ref() == Some(after)),
+                    stamp: after.filter(|after| before.as_ref() == Some(after)),
                 }
             }
             Source::Ring { ring, .. } => {
@@ -201,7 +210,7 @@ impl RoundRows {
         match &self.source {
             Source::File(file) => {
                 let copy = copy_of(file, &folder);
-                let place = if copy.is_file() { &copy } else { file };
+                let place = if copy.exists() { &copy } else { file };
                 data::load_prefix(file, place, extent.1, spec, split)
             }
             Source::Ring { ring, rows_max, .. } => {
@@ -244,40 +253,16 @@ impl RoundRows {
     }
 }
 
-/// The place of a file's copy in a snapshot: under its own name, which may say what is in it.
+/// The place of a file's or folder's copy in a snapshot: under its own name, which may say what is in it.
 fn copy_of(file: &Path, snapshot: &Path) -> PathBuf {
     snapshot.join(file.file_name().unwrap_or("data".as_ref()))
-}
-
-/// Keeps a file's bytes under another name as cheaply as can be. Where nothing can be done, the file itself
-/// is read again, and its digest tells whether it has changed.
-fn keep(file: &Path, copy: &Path, bytes: u64) {
-    if share(file, copy).is_ok() {
-        return;
-    }
-    let small = bytes <= COPY_BYTES_MAX;
-    let copied = small
-        && fs::copy(file, copy)
-            .and_then(|_| File::open(copy)?.sync_all())
-            .is_ok();
-    if !copied {
-        // What a copy has left would be in the way. Neither failure is one of the round's.
-        let _ = fs::remove_file(copy);
-        let _ = fs::hard_link(file, copy);
-    }
-}
-
-/// A second file on the same blocks, where the file system can do that.
-fn share(file: &Path, copy: &Path) -> io::Result<()> {
-    let (from, to) = (File::open(file)?, File::create(copy)?);
-    rustix::fs::ioctl_ficlone(&to, &from)?;
-    to.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ring::{Bounds, header_in};
+    use crate::run::sample;
 
     #[test]
     fn rows_under_another_header_are_fixed_anew_whatever_their_numbers() {
@@ -300,8 +285,9 @@ mod tests {
             ring.append([&b"1"[..]; 4]).unwrap();
         };
         let job: JobId = "air".parse().unwrap();
+        let spec = sample::plan(b"", b"").data;
         let fixed = |round, header: &[u8]| {
-            let fixed = rows.fix(&job, round).unwrap();
+            let fixed = rows.fix(&job, round, &spec).unwrap();
             assert_eq!(fixed.extent, (4, 8));
             assert_eq!(header_in(&rows.folder()).unwrap().unwrap(), header);
         };

@@ -1,60 +1,41 @@
 //! Whether a device's data have changed since they were read.
 
-use std::fs::{Metadata, metadata, read_dir};
+use std::fs::metadata;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Most files of a folder that are looked at; one with more is read again each round.
-const FILES_MAX: usize = 1 << 20;
+use sha2::{Digest as _, Sha256};
 
-/// Levels of folders below a device's own: `images/CLASS/FILE` is the deepest that a job may ask for.
-const DEPTH_MAX: usize = 3;
+use super::keep::at;
 
-/// What changes when a file does, or any file of a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp(Vec<FileStamp>);
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct FileStamp {
-    inode: (u64, u64),
-    bytes: u64,
-    modified_ns: (i64, i64),
-}
-
-impl FileStamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            inode: (metadata.dev(), metadata.ino()),
-            bytes: metadata.len(),
-            modified_ns: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
-}
+/// What changes when one of some files does, or when they are others: SHA-256 of their names, and of what
+/// the file system says of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp([u8; 32]);
 
 impl Stamp {
-    /// That of a path as it is now; none where it cannot be told.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let mut files = Vec::new();
-        add(path, DEPTH_MAX, &mut files).ok()?;
-        // A folder lists its files in any order.
-        files.sort_unstable();
-        (files.len() <= FILES_MAX).then_some(Self(files))
+    /// That of the files with these names at `place`; none where one of them cannot be looked at.
+    pub(super) fn of(place: &Path, names: &[PathBuf]) -> Option<Self> {
+        let mut hash = Sha256::new();
+        for name in names {
+            add(place, name, &mut hash).ok()?;
+        }
+        Some(Self(hash.finalize().into()))
     }
 }
 
-fn add(path: &Path, depth: usize, files: &mut Vec<FileStamp>) -> io::Result<()> {
-    let own = metadata(path)?;
-    let is_folder = own.is_dir();
-    files.push(FileStamp::of(&own));
-    if !is_folder || depth == 0 {
-        return Ok(());
+fn add(place: &Path, name: &Path, hash: &mut Sha256) -> io::Result<()> {
+    let found = metadata(at(place, name))?;
+    let name = name.as_os_str().as_bytes();
+    hash.update((name.len() as u64).to_be_bytes());
+    hash.update(name);
+    for number in [found.dev(), found.ino(), found.len()] {
+        hash.update(number.to_be_bytes());
     }
-    for entry in read_dir(path)? {
-        if files.len() > FILES_MAX {
-            break;
-        }
-        add(&entry?.path(), depth - 1, files)?;
+    for number in [found.mtime(), found.mtime_nsec()] {
+        hash.update(number.to_be_bytes());
     }
     Ok(())
 }
@@ -64,19 +45,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_anywhere_in_a_folder_shows() {
+    fn a_change_of_any_file_shows() {
         let folder = tempfile::tempdir().unwrap();
         let class = folder.path().join("images/cat");
         std::fs::create_dir_all(&class).unwrap();
         std::fs::write(class.join("1.png"), "a").unwrap();
-        let stamp = || Stamp::of(folder.path()).unwrap();
-        let before = stamp();
-        assert_eq!(stamp(), before);
+        let names = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(PathBuf::from).collect() };
+        let one = names(&["images/cat/1.png"]);
+        let stamp = |names: &[PathBuf]| Stamp::of(folder.path(), names);
+        let before = stamp(&one).unwrap();
+        assert_eq!(stamp(&one), Some(before));
         std::fs::write(class.join("1.png"), "ab").unwrap();
-        let longer = stamp();
+        let longer = stamp(&one).unwrap();
         assert_ne!(longer, before);
+        std::fs::write(class.join("other.txt"), "not one of them").unwrap();
+        assert_eq!(stamp(&one), Some(longer));
         std::fs::rename(class.join("1.png"), class.join("2.png")).unwrap();
-        assert_ne!(stamp(), longer, "the folder has changed");
-        assert!(Stamp::of(&folder.path().join("nothing")).is_none());
+        assert_eq!(stamp(&one), None);
+        let renamed = stamp(&names(&["images/cat/2.png"])).unwrap();
+        assert_ne!(renamed, longer, "a name counts");
+        let file = class.join("2.png");
+        assert!(Stamp::of(&file, &names(&[""])).is_some());
+        assert!(Stamp::of(&folder.path().join("nothing"), &names(&[""])).is_none());
     }
 }

@@ -350,7 +350,7 @@ impl Worker {
         plan: &RoundPlan,
     ) -> Result<(Arc<LocalData>, Option<Stamp>), Failure> {
         let (job, round) = (&plan.key.job, plan.key.round.0);
-        let fixed = self.rows.fix(job, round)?;
+        let fixed = self.rows.fix(job, round, &plan.data)?;
         let held = held.filter(|held| fixed.stamp.is_some() && held.stamp == fixed.stamp);
         let data = match held {
             Some(held) => held.data,

@@ -46,13 +46,14 @@ pub(super) fn load(
             ),
         });
     }
-    let folder = place.join(&images.folder);
+    let folder = Entry::new(Path::new(file), place).join(&images.folder);
     let classes = folders(&folder, label)?;
     let mut hash = Sha256::new();
     let mut all = Parts::new(std::slice::from_ref(input), label);
     let (mut seen, mut kept) = (0, 0);
     for (class, name) in (0u32..).zip(classes) {
-        let files = files(&folder.join(name))?;
+        let of_class = folder.join(name);
+        let files = files(&of_class)?;
         let count = files.len() as u64;
         seen += count;
         for (index, file) in (0u64..).zip(&files) {
@@ -60,17 +61,14 @@ pub(super) fn load(
                 continue;
             };
             kept += 1;
-            check_cells(
-                &folder.display().to_string(),
-                kept,
-                std::slice::from_ref(input),
-            )?;
-            let bytes = read(file, &mut hash)?;
-            let numbers = decoded(&bytes, images).map_err(|problem| DataError::Image {
-                folder: folder.display().to_string(),
-                file: file.display().to_string(),
-                problem,
-            })?;
+            check_cells(&folder.shown(), kept, std::slice::from_ref(input))?;
+            let bytes = read(&of_class.join(file))?;
+            for part in [name.as_bytes(), file.as_bytes(), &bytes] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            let numbers =
+                decoded(&bytes, images).map_err(|problem| of_class.wrong(file, problem))?;
             rows.answers.push(Answer::Class(class));
             if let Some(Tensor::Numbers(into)) = rows.tensor(0) {
                 into.extend(numbers);
@@ -87,8 +85,59 @@ pub(super) fn load(
     })
 }
 
-/// The names of the classes' folders that are there, in the job's order; one that is no class is an error.
-fn folders<'a>(folder: &Path, label: &'a Label) -> Result<Vec<&'a str>, DataError> {
+/// The files of a job's images, by their names in a device's folder.
+pub(super) fn names_of(
+    place: &Path,
+    images: &ImageFolder,
+    label: &Label,
+) -> Result<Vec<PathBuf>, DataError> {
+    let folder = Entry::new(place, place).join(&images.folder);
+    let mut names = Vec::new();
+    for class in folders(&folder, label)? {
+        let of_class = Path::new(&images.folder).join(class);
+        let files = files(&folder.join(class))?;
+        names.extend(files.iter().map(|file| of_class.join(file)));
+    }
+    Ok(names)
+}
+
+/// A file or folder, and what messages call it where it is a copy.
+struct Entry {
+    name: PathBuf,
+    place: PathBuf,
+}
+
+impl Entry {
+    fn new(name: &Path, place: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            place: place.to_owned(),
+        }
+    }
+
+    fn join(&self, name: &str) -> Self {
+        Self {
+            name: self.name.join(name),
+            place: self.place.join(name),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.name.display().to_string()
+    }
+
+    /// An image in it that cannot be used.
+    fn wrong(&self, file: &str, problem: String) -> DataError {
+        DataError::Image {
+            folder: self.shown(),
+            file: self.join(file).shown(),
+            problem,
+        }
+    }
+}
+
+/// The names of the classes' folders, in the job's order; a folder that is no class is an error.
+fn folders<'a>(folder: &Entry, label: &'a Label) -> Result<Vec<&'a str>, DataError> {
     let classes = match label {
         Label::Class { classes, .. } => &classes[..],
         _ => &[],
@@ -96,7 +145,7 @@ fn folders<'a>(folder: &Path, label: &'a Label) -> Result<Vec<&'a str>, DataErro
     let found = names(folder, Path::is_dir)?;
     if let Some(other) = found.iter().find(|name| !classes.contains(name)) {
         return Err(DataError::Layout {
-            file: folder.display().to_string(),
+            file: folder.shown(),
             problem: format!(
                 "the folder {other:?} in it is none of the job's classes: move it away, or change the job's classes"
             ),
@@ -105,42 +154,38 @@ fn folders<'a>(folder: &Path, label: &'a Label) -> Result<Vec<&'a str>, DataErro
     Ok(classes.iter().map(String::as_str).collect())
 }
 
-/// The images of a class, by name; none where it has no folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if !folder.exists() {
+/// The names of a class's images, sorted; none where it has no folder.
+fn files(folder: &Entry) -> Result<Vec<String>, DataError> {
+    if !folder.place.exists() {
         return Ok(Vec::new());
     }
     let found = names(folder, |_| true)?;
-    let file = |name: String| {
-        let path = folder.join(name);
-        let extension = path
-            .extension()
-            .map(|own| own.to_string_lossy().to_lowercase());
-        match extension.is_some_and(|own| EXTENSIONS.contains(&own.as_str())) && path.is_file() {
-            true => Ok(path),
-            false => Err(DataError::Image {
-                folder: folder.display().to_string(),
-                file: path.display().to_string(),
-                problem: "is none: a class's folder holds .png, .jpg and .jpeg files alone"
-                    .to_owned(),
-            }),
-        }
+    let is_image = |name: &String| {
+        let path = folder.place.join(name);
+        let extension = path.extension();
+        let extension = extension.map(|own| own.to_string_lossy().to_lowercase());
+        extension.is_some_and(|own| EXTENSIONS.contains(&own.as_str())) && path.is_file()
     };
-    found.into_iter().map(file).collect()
+    match found.iter().find(|name| !is_image(name)) {
+        None => Ok(found),
+        Some(other) => {
+            let problem = "is none: a class's folder holds .png, .jpg and .jpeg files alone";
+            Err(folder.wrong(other, problem.to_owned()))
+        }
+    }
 }
 
 /// The names in a folder of paths that are wanted, sorted, without hidden ones.
-fn names(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, DataError> {
-    let place = folder.display().to_string();
-    let failed = |source| read_failed(&place, source);
+fn names(folder: &Entry, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, DataError> {
+    let failed = |source| read_failed(&folder.shown(), source);
     let mut names = Vec::new();
-    for entry in read_dir(folder).map_err(failed)? {
+    for entry in read_dir(&folder.place).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry
             .file_name()
             .into_string()
             .map_err(|name| DataError::Layout {
-                file: place.clone(),
+                file: folder.shown(),
                 problem: format!("the name of {} is not UTF-8: rename it", name.display()),
             })?;
         if !name.starts_with('.') && wanted(&entry.path()) {
@@ -148,7 +193,7 @@ fn names(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, D
         }
         if names.len() > CELLS_MAX {
             return Err(DataError::TooLarge {
-                file: place,
+                file: folder.shown(),
                 what: "the number of images",
                 limit: CELLS_MAX as u64,
             });
@@ -158,25 +203,19 @@ fn names(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, D
     Ok(names)
 }
 
-/// The bytes of a file, which are hashed with its name.
-fn read(path: &Path, hash: &mut Sha256) -> Result<Vec<u8>, DataError> {
-    let file = path.display().to_string();
+/// The bytes of a file.
+fn read(file: &Entry) -> Result<Vec<u8>, DataError> {
+    let failed = |source| read_failed(&file.shown(), source);
     let mut bytes = Vec::new();
-    let opened = File::open(path).map_err(|source| read_failed(&file, source))?;
+    let opened = File::open(&file.place).map_err(failed)?;
     let mut bounded = opened.take(FILE_BYTES_MAX + 1);
-    bounded
-        .read_to_end(&mut bytes)
-        .map_err(|source| read_failed(&file, source))?;
+    bounded.read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(DataError::TooLarge {
-            file,
+            file: file.shown(),
             what: "the bytes of an image",
             limit: FILE_BYTES_MAX,
         });
-    }
-    for part in [file.as_bytes(), &bytes] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
     }
     Ok(bytes)
 }

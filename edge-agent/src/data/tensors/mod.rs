@@ -7,7 +7,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use fl_model::{DataSpec, Label, Split, TensorElements, TensorInput, TensorSource};
 
@@ -25,11 +26,7 @@ pub(super) fn load(
     inputs: &[TensorInput],
     split: Option<&Split>,
 ) -> Result<LocalData, DataError> {
-    let split = split.unwrap_or(&spec.split);
-    let problem = spec.problem().or_else(|| spec.split_problem(split));
-    if let Some(problem) = problem {
-        return Err(DataError::Inputs { file, problem });
-    }
+    let split = checked(&file, spec, split)?;
     let splitter = Splitter::of_examples(&file, split)?;
     let data = match inputs {
         [
@@ -43,6 +40,50 @@ pub(super) fn load(
     check_parts(&file, &data, &splitter, "examples")?;
     check_classes(&file, &data.train, &spec.label, "examples")?;
     Ok(data)
+}
+
+/// The files of a folder that a job reads, by their names in it; of arrays, whether they are there or not.
+pub(super) fn files(
+    folder: &Path,
+    spec: &DataSpec,
+    inputs: &[TensorInput],
+    split: Option<&Split>,
+) -> Result<Vec<PathBuf>, DataError> {
+    let split = checked(&folder.display().to_string(), spec, split)?;
+    if let [
+        TensorInput {
+            source: TensorSource::Images(images),
+            ..
+        },
+    ] = inputs
+    {
+        return images::names_of(folder, images, &spec.label);
+    }
+    let mut arrays = BTreeSet::from([spec.label.column()]);
+    if let Split::Column { column, .. } = split {
+        arrays.insert(column);
+    }
+    arrays.extend(inputs.iter().filter_map(|input| match &input.source {
+        TensorSource::Array { array, .. } => Some(array.as_str()),
+        TensorSource::Images(_) => None,
+    }));
+    Ok(arrays.into_iter().map(store::file_of).collect())
+}
+
+/// The split that counts, of a job whose inputs can be made.
+fn checked<'a>(
+    file: &str,
+    spec: &'a DataSpec,
+    split: Option<&'a Split>,
+) -> Result<&'a Split, DataError> {
+    let split = split.unwrap_or(&spec.split);
+    match spec.problem().or_else(|| spec.split_problem(split)) {
+        None => Ok(split),
+        Some(problem) => Err(DataError::Inputs {
+            file: file.to_owned(),
+            problem,
+        }),
+    }
 }
 
 /// Both parts of the examples, while they are read.

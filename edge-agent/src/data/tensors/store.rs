@@ -80,10 +80,13 @@ impl Store {
                 }
             }
             Kind::Folder(folder) => {
-                let path = folder.join(format!("{name}{EXTENSION}"));
+                let path = folder.join(file_of(name));
                 let failed = |source: io::Error| match source.kind() {
                     io::ErrorKind::NotFound => missing(&place, &listed(folder)),
-                    _ => read_failed(&path.display().to_string(), source),
+                    _ => read_failed(
+                        &format!("{}/{}", self.file, file_of(name).display()),
+                        source,
+                    ),
                 };
                 let mut bytes = File::open(&path).map_err(failed)?;
                 hash.update((name.len() as u64).to_be_bytes());
@@ -94,6 +97,11 @@ impl Store {
             }
         }
     }
+}
+
+/// The file of an array in a folder.
+pub(super) fn file_of(array: &str) -> PathBuf {
+    PathBuf::from(format!("{array}{EXTENSION}"))
 }
 
 /// Why a file with these first bytes is no `.npz`, and what to do.

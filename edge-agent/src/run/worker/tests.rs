@@ -18,6 +18,7 @@ use crate::ring::{Bounds, Ring};
 use crate::run::rows::Source;
 use crate::run::sample;
 
+mod folders;
 mod local;
 
 const MODEL: &[u8] = include_bytes!("../../../../config/models/air-mlp.onnx");
@@ -105,6 +106,12 @@ impl Device {
             cancelled: Arc::default(),
             trace: None,
         }
+    }
+
+    /// The agent of this device is started again.
+    fn restart(&mut self) {
+        let rows = rows_of(self.folder.path(), &self.file);
+        self.worker = Worker::new(self.worker.identity.clone(), self.ledger.clone(), rows);
     }
 
     /// Does the work and returns what was stored.
@@ -307,17 +314,13 @@ fn a_restart_in_a_round_does_not_change_its_rows() {
     let statistics = |device: &Device, round| device.task(round, Work::Statistics, MODEL);
     device.contribution(1, Work::Statistics);
     let first = device.sealed(&statistics(&device, 1).plan.key);
-    let restart = |device: &mut Device| {
-        let rows = rows_of(device.folder.path(), &device.file);
-        device.worker = Worker::new(device.worker.identity.clone(), device.ledger.clone(), rows);
-    };
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(DATA), &mut text).unwrap();
     let fewer: Vec<&str> = text.lines().take(3_000).collect();
     // Rewritten in place, and replaced as a whole.
     fs::write(device.data_file(), fewer.join("\n")).unwrap();
     for _ in 0..2 {
-        restart(&mut device);
+        device.restart();
         device.contribution(1, Work::Statistics);
         assert_eq!(device.sealed(&statistics(&device, 1).plan.key), first);
         fs::remove_file(device.data_file()).unwrap();
@@ -325,7 +328,7 @@ fn a_restart_in_a_round_does_not_change_its_rows() {
     }
     // Without the rows that were kept, the round is left out.
     fs::remove_dir_all(device.folder.path().join("snapshot")).unwrap();
-    restart(&mut device);
+    device.restart();
     for _ in 0..2 {
         let Done::Failed(_, failure) = device.worker.perform(&statistics(&device, 1)) else {
             panic!("a round goes on with other rows than it began with");
@@ -340,7 +343,7 @@ fn a_restart_in_a_round_does_not_change_its_rows() {
     device.contribution(2, Work::Statistics);
     // With the file of the beginning, the round can still be taken part in.
     fs::remove_dir_all(device.folder.path().join("snapshot")).unwrap();
-    restart(&mut device);
+    device.restart();
     device.contribution(2, Work::Statistics);
 }
 
