@@ -149,6 +149,11 @@ impl Ledger {
         self.state.snapshot(job, round)
     }
 
+    /// The rows that were noted last.
+    pub fn last_snapshot(&self) -> Option<&Snapshot> {
+        self.state.last_snapshot()
+    }
+
     /// Remembers with which rows a round began.
     ///
     /// # Errors

@@ -113,8 +113,12 @@ impl State {
     }
 
     pub(super) fn snapshot(&self, job: &JobId, round: u32) -> Option<&Snapshot> {
-        let data = self.file.data.as_ref();
-        data.filter(|data| data.job == job.as_str() && data.round == round)
+        self.last_snapshot()
+            .filter(|data| data.job == job.as_str() && data.round == round)
+    }
+
+    pub(super) fn last_snapshot(&self) -> Option<&Snapshot> {
+        self.file.data.as_ref()
     }
 
     /// Changes the file durably.

@@ -357,7 +357,7 @@ impl Agent {
             }
         }
         self.traces.drop(key);
-        self.parts.worker.over(key);
+        on_disk(|| self.parts.worker.over(key));
         let last = self.round.last().cloned();
         on_disk(|| lock(&self.parts.ledger).forget(key, outcome, last.as_ref()))
     }

@@ -1,7 +1,9 @@
 //! The rows of a round: fixed on disk when it begins here, so that a restart in its middle finds them again.
 //!
 //! Of a file or a folder, what the job reads is kept as [`super::keep`] says; a ring's segments are linked.
-//! There is one snapshot; the next takes its place.
+//! There is one snapshot. A ring's goes when its round is over: while it is there, the ring's own removals free
+//! nothing. Any other stays for the next round as long as nothing has changed, so that data that rest are written
+//! once and not in each round; and goes with its job.
 
 use std::fs;
 use std::io;
@@ -69,6 +71,7 @@ pub(super) struct RoundRows {
 struct Kept {
     job: JobId,
     round: u32,
+    spec: DataSpec,
     stamp: Option<Stamp>,
 }
 
@@ -126,6 +129,7 @@ impl RoundRows {
         *kept = Some(Kept {
             job: job.clone(),
             round,
+            spec: spec.clone(),
             stamp: fixed.stamp.clone(),
         });
         Ok(fixed)
@@ -228,22 +232,43 @@ impl RoundRows {
         }
     }
 
-    /// A round is over: where the snapshot is of it, it is removed.
+    /// A round is over: its snapshot is removed, unless the next can be of the same rows.
     pub(super) fn release(&self, job: &JobId, round: u32) {
         let mut kept = lock(&self.kept);
-        let of_round = |kept: &mut Kept| kept.job == *job && kept.round == round;
-        if kept.take_if(of_round).is_some()
-            && let Err(error) = remove_folder(&self.folder())
-        {
-            tracing::warn!("rows of a round that is over stay on disk: {error}");
+        let rests = |own: &Kept| {
+            matches!(self.source, Source::File(_))
+                && own.stamp.is_some()
+                && own.stamp == self.stamp(&own.spec)
+        };
+        let is_over = |own: &mut Kept| own.job == *job && own.round == round && !rests(own);
+        if kept.take_if(is_over).is_some() {
+            self.remove();
+        }
+    }
+
+    /// A job is over, and its snapshot not wanted any more; `noted` is the job of the rows that were fixed last,
+    /// maybe by the process before this one.
+    pub(super) fn job_over(&self, job: &JobId, noted: Option<&str>) {
+        let mut kept = lock(&self.kept);
+        let last = kept.as_ref().map(|kept| kept.job.as_str()).or(noted);
+        if last == Some(job.as_str()) {
+            *kept = None;
+            self.remove();
+        }
+    }
+
+    fn remove(&self) {
+        if let Err(error) = remove_folder(&self.folder()) {
+            tracing::warn!("rows that are not wanted any more stay on disk: {error}");
         }
     }
 
     /// After a restart in the middle of a round: the snapshot on disk is of it.
-    pub(super) fn is_of(&self, job: &JobId, round: u32) {
+    pub(super) fn is_of(&self, job: &JobId, round: u32, spec: &DataSpec) {
         *lock(&self.kept) = Some(Kept {
             job: job.clone(),
             round,
+            spec: spec.clone(),
             stamp: None,
         });
     }

@@ -309,11 +309,19 @@ impl Worker {
         Ok(())
     }
 
-    /// A phase is over, whatever became of it: after a round's last, its rows are not wanted again.
+    /// A phase is over, whatever became of it: after a round's last, its rows are not wanted again. Waits for
+    /// the disk, as [`Worker::job_over`] does.
     pub(crate) fn over(&self, key: &RoundKey) {
         if key.phase == Phase::Evaluate {
             self.rows.release(&key.job, key.round.0);
         }
+    }
+
+    /// A job is over: so is every round of it.
+    pub(crate) fn job_over(&self, job: &JobId) {
+        let noted = lock(&self.ledger).last_snapshot().cloned();
+        let noted = noted.as_ref().map(|noted| noted.job.as_str());
+        self.rows.job_over(job, noted);
     }
 
     /// The rows of the plan's round: fixed and read once, when the round begins here, and read again as
@@ -387,7 +395,7 @@ impl Worker {
         noted: &Snapshot,
         plan: &RoundPlan,
     ) -> Result<Arc<LocalData>, Failure> {
-        self.rows.is_of(job, round);
+        self.rows.is_of(job, round, &plan.data);
         let extent = noted.extent.unwrap_or((0, u64::MAX));
         let data = self.load(extent, plan);
         match data {

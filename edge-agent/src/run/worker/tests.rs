@@ -20,6 +20,7 @@ use crate::run::sample;
 
 mod folders;
 mod local;
+mod snapshot;
 
 const MODEL: &[u8] = include_bytes!("../../../../config/models/air-mlp.onnx");
 const JOB: &str = include_str!("../../../../config/jobs/virtual-particle-sensor.toml");
@@ -345,27 +346,6 @@ fn a_restart_in_a_round_does_not_change_its_rows() {
     fs::remove_dir_all(device.folder.path().join("snapshot")).unwrap();
     device.restart();
     device.contribution(2, Work::Statistics);
-}
-
-#[test]
-fn the_rows_of_a_round_that_is_over_are_removed() {
-    let device = device(ROOM);
-    let snapshot = device.folder.path().join("snapshot");
-    let over = |round, phase| {
-        device.worker.over(&RoundKey {
-            job: device.job.job.clone(),
-            round: RoundNumber(round),
-            phase,
-        });
-    };
-    device.contribution(3, Work::Statistics);
-    over(3, Phase::Train);
-    over(2, Phase::Evaluate);
-    assert!(snapshot.join("data.csv").is_file());
-    over(3, Phase::Evaluate);
-    assert!(!snapshot.exists());
-    device.contribution(4, Work::Statistics);
-    assert!(snapshot.join("data.csv").is_file());
 }
 
 /// Rows that a ring of the station's data is bounded to: each new one pushes an old one out.

@@ -1,0 +1,125 @@
+//! How long the rows of a round stay on disk.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use super::*;
+
+impl Device {
+    fn over(&self, round: u32, phase: Phase) {
+        self.worker.over(&RoundKey {
+            job: self.job.job.clone(),
+            round: RoundNumber(round),
+            phase,
+        });
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        self.folder.path().join("snapshot")
+    }
+
+    /// Which file holds the rows that are kept.
+    fn kept(&self) -> u64 {
+        fs::metadata(self.snapshot().join("data.csv"))
+            .unwrap()
+            .ino()
+    }
+
+    /// A row more, whatever its cells say.
+    fn grow(&self) {
+        let mut text = String::new();
+        let mut reader = flate2::read::MultiGzDecoder::new(fs::File::open(&self.file).unwrap());
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        let last = text.trim_end().lines().next_back().unwrap().to_owned();
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(
+            &mut writer,
+            format!("{}\n{last}\n", text.trim_end()).as_bytes(),
+        )
+        .unwrap();
+        fs::write(&self.file, writer.finish().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn rows_that_rest_are_written_once() {
+    let mut device = device(ROOM);
+    device.contribution(1, Work::Statistics);
+    let kept = device.kept();
+    for round in 1..4 {
+        device.over(round, Phase::Evaluate);
+        device.contribution(round + 1, Work::Statistics);
+        assert_eq!(device.kept(), kept);
+    }
+    // A restart in a round that took over what another had kept.
+    let key = device.task(4, Work::Statistics, MODEL).plan.key;
+    let begun = device.sealed(&key);
+    device.grow();
+    device.restart();
+    device.contribution(4, Work::Statistics);
+    assert_eq!(device.sealed(&key), begun);
+    device.contribution(5, Work::Statistics);
+    let key = device.task(5, Work::Statistics, MODEL).plan.key;
+    let noted = lock(&device.ledger).snapshot(&key.job, 5).cloned().unwrap();
+    let grown = fl_model::Digest::of(&fs::read(&device.file).unwrap());
+    assert_eq!(noted.sha256, grown.to_string());
+}
+
+#[test]
+fn data_that_cannot_be_used_are_not_copied_for_every_phase() {
+    let device = device(ROOM);
+    fs::write(device.data_file(), "time,PM2.5\n").unwrap();
+    let task = |round| device.task(round, Work::Statistics, MODEL);
+    device.failure(&task(1));
+    let kept = device.kept();
+    device.failure(&task(1));
+    device.failure(&task(2));
+    assert_eq!(device.kept(), kept);
+    fs::remove_file(device.data_file()).unwrap();
+    device.failure(&task(2));
+    assert!(!device.snapshot().exists());
+}
+
+#[test]
+fn the_rows_of_a_round_that_is_over_are_removed_where_the_next_has_others() {
+    let device = device(ROOM);
+    device.contribution(3, Work::Statistics);
+    device.grow();
+    device.over(3, Phase::Train);
+    device.over(2, Phase::Evaluate);
+    assert!(device.snapshot().join("data.csv").is_file());
+    device.over(3, Phase::Evaluate);
+    assert!(!device.snapshot().exists());
+    device.contribution(4, Work::Statistics);
+    assert!(device.snapshot().join("data.csv").is_file());
+
+    let ring = with_ring(2_000);
+    ring.contribution(1, Work::Statistics);
+    assert!(ring.snapshot().is_dir());
+    ring.over(1, Phase::Evaluate);
+    assert!(
+        !ring.snapshot().exists(),
+        "it would hold what the ring lets go"
+    );
+}
+
+#[test]
+fn the_rows_of_a_job_that_is_over_are_removed() {
+    let mut device = device(ROOM);
+    let (job, other) = (device.job.job.clone(), JobId::new("other").unwrap());
+    for (round, restarts) in [(1, false), (2, true)] {
+        device.contribution(round, Work::Statistics);
+        if restarts {
+            device.restart();
+        }
+        device.worker.job_over(&other);
+        assert!(device.snapshot().is_dir());
+        device.worker.job_over(&job);
+        assert!(!device.snapshot().exists());
+    }
+    // Those of a round that goes on are another job's.
+    device.contribution(3, Work::Statistics);
+    device.job.job = other;
+    device.contribution(1, Work::Statistics);
+    device.worker.job_over(&job);
+    assert!(device.snapshot().is_dir());
+}
