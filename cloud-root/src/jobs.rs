@@ -5,13 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use fl_model::{Epoch, EvaluationCounters, JobId, LogEntry, ObjectRef, PhaseResult};
 use fl_round::{RootRound, RootStage};
-use fl_runtime::nats::Stream;
+use fl_runtime::nats::{StoredMessage, Stream};
 use fl_telemetry::wall_us;
 use fl_wire::limits::LOG_ENTRY_BYTES_MAX;
 use fl_wire::subjects::{LOG_SUBJECTS, Subject};
 use fl_wire::{
-    Encoded as _, Envelope, Expected, MessageKind, ParameterObject, SigningKey, VerifyingKey,
-    WireError,
+    Encoded as _, Envelope, Expected, MessageKind, ParameterObject, SigningKey, WireError,
 };
 use onnx_train::Model;
 use tokio::sync::mpsc;
@@ -51,15 +50,18 @@ pub(crate) async fn replay(office: &Office, job: &JobId) -> anyhow::Result<Optio
     let subject = Subject::Log(job.clone()).to_string();
     let nats = &office.voice.nats;
     let messages = until_answered(|| nats.read_all(Stream::Log, &subject)).await?;
-    let key = office.voice.key.verifying_key();
-    let mut entries = Vec::with_capacity(messages.len());
-    for message in &messages {
-        let entry = read_entry(&message.payload, job, &key).with_context(|| {
+    let read = |message: &StoredMessage| {
+        read_entry(office, &message.payload, job).with_context(|| {
             let sequence = message.sequence;
-            format!("entry {sequence} of the log of {job} cannot be read")
-        })?;
-        entries.push(entry);
-    }
+            format!(
+                "entry {sequence} of the log of {job} cannot be read; where another version of cloud-root wrote it, \
+                 that one can go on with the job"
+            )
+        })
+    };
+    // To the last, also behind one that cannot be read: each has an epoch.
+    let entries: Vec<_> = messages.iter().map(read).collect();
+    let entries: Vec<LogEntry> = entries.into_iter().collect::<Result<_, _>>()?;
     let Some((first, rest)) = entries.split_first() else {
         return Ok(None);
     };
@@ -82,9 +84,13 @@ pub(crate) async fn replay(office: &Office, job: &JobId) -> anyhow::Result<Optio
     }))
 }
 
-fn read_entry(bytes: &[u8], job: &JobId, key: &VerifyingKey) -> Result<LogEntry, WireError> {
-    let verified = Envelope::parse(bytes, LOG_ENTRY_BYTES_MAX)?.verify(key)?;
+/// Opens an entry. Its epoch counts whether the rest can be read or not: fogs and devices have seen it, and
+/// refuse the plans of a root that leads in a lower one.
+fn read_entry(office: &Office, bytes: &[u8], job: &JobId) -> Result<LogEntry, WireError> {
+    let key = office.voice.key.verifying_key();
+    let verified = Envelope::parse(bytes, LOG_ENTRY_BYTES_MAX)?.verify(&key)?;
     verified.check(&Expected::kind(MessageKind::LogEntry).in_job(job))?;
+    office.saw_epoch(verified.header().epoch);
     verified.open()
 }
 
@@ -96,7 +102,6 @@ pub(crate) async fn discover(office: &Office, job: &JobId) -> anyhow::Result<()>
     if let Some(mut replayed) = replay(office, job).await? {
         let ended = matches!(replayed.root.stage(), RootStage::Ended(_));
         let over = ended && office.home.ended_file(job).exists();
-        office.saw_epoch(replayed.root.epoch());
         office.sweep.objects(replayed.root.take_retired());
         office.board.insert(
             &replayed.root,
