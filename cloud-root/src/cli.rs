@@ -114,8 +114,8 @@ struct LoraArguments {
     /// the user's own with other weights.
     #[arg(long, value_name = "RANK")]
     lora: Option<u32>,
-    /// Weights to adapt, by a pattern with '*' and '?', which may be given several times; all that are large enough
-    /// where there are none.
+    /// Weights to adapt, by a pattern with '*' and '?', which may be given several times; where there are none, all
+    /// that have more numbers than their adapters.
     #[arg(long, value_name = "PATTERN", requires = "lora")]
     lora_weights: Vec<String>,
     /// The adapters count alpha / rank; alpha is the rank where it is not said.

@@ -23,6 +23,7 @@ use crate::proto::{
 use crate::shape::{Dim, Element, Shape, ValueType, elements_per_example, show};
 use crate::tensor::Tensor;
 
+pub(crate) use bounds::check as check_bounds;
 pub use parameters::{Parameter, Role, Scope};
 pub(crate) use partition::matching;
 
@@ -106,7 +107,7 @@ impl ForwardModel {
         let mut proto = ModelProto::decode(bytes)?;
         let opset = opset(&proto)?;
         let missing = || ModelError::Graph("is missing; export the model again".to_owned());
-        bounds::check(proto.graph.as_ref().ok_or_else(missing)?, limits)?;
+        check_bounds(proto.graph.as_ref().ok_or_else(missing)?, limits)?;
         let lora = lora::expand(&mut proto, limits)?;
         scikit::rewrite(&mut proto)?;
         let graph = proto.graph.as_ref().ok_or_else(missing)?;

@@ -7,7 +7,7 @@
 //! parameters are frozen. The note is the metadata property `tributary.lora`, a JSON object of `rank`,
 //! `alpha`, `seed`, and `weights`, a list of names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fl_model::ModelOptions;
 use prost::Message as _;
@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 
 use crate::attributes::{float_or, int_or};
 use crate::error::ModelError;
-use crate::forward::{ForwardModel, matching};
+use crate::forward::{ForwardModel, Parameter, check_bounds, matching};
 use crate::limits::Limits;
 use crate::proto::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto};
 use crate::shape::Element;
-use crate::tensor::{Tensor, encode_f32};
+use crate::tensor::{Data, Tensor, encode_f32};
 
 /// Metadata property of a model with adapters.
 const PROPERTY: &str = "tributary.lora";
@@ -35,7 +35,8 @@ pub struct Lora {
     pub alpha: f32,
     /// Draws A.
     pub seed: u64,
-    /// Patterns of the weights' names; without any, every weight whose smaller side is at least the rank.
+    /// Patterns of the weights' names; without any, every weight `[k, n]` that has more numbers than its
+    /// adapters, `rank·(k + n)`.
     pub weights: Vec<String>,
 }
 
@@ -77,7 +78,7 @@ pub fn lora(model: &[u8], limits: &Limits, spec: &Lora) -> Result<Vec<u8>, Model
     if spec.rank == 0 {
         return fail("the rank is 0: it must be 1 or more");
     }
-    check_alpha(spec.alpha)?;
+    check_scale(spec.alpha, u64::from(spec.rank))?;
     ForwardModel::parse(model, limits)?;
     let mut proto = ModelProto::decode(model)?;
     if note(&proto).is_some() {
@@ -85,30 +86,7 @@ pub fn lora(model: &[u8], limits: &Limits, spec: &Lora) -> Result<Vec<u8>, Model
     }
     let graph = proto.graph.as_ref();
     let able = adaptable(graph.unwrap_or(&GraphProto::default()));
-    let names: Vec<&str> = able.iter().map(|own| own.weight.as_str()).collect();
-    if names.is_empty() {
-        return fail(
-            "no MatMul or Gemm has a weight of two dimensions on its right side: there is nothing to adapt",
-        );
-    }
-    let side = |own: &Adapted| own.dims[0].min(own.dims[1]);
-    let chosen: Vec<bool> = match spec.weights.is_empty() {
-        true => able
-            .iter()
-            .map(|own| side(own) >= u64::from(spec.rank))
-            .collect(),
-        false => matching("lora-weights", &spec.weights, &names)?,
-    };
-    let weights: Vec<&str> = (names.iter().zip(&chosen))
-        .filter_map(|(name, chosen)| chosen.then_some(*name))
-        .collect();
-    if weights.is_empty() {
-        let largest = able.iter().map(side).max().unwrap_or(0);
-        return fail(&format!(
-            "the rank {} is too large: it can be at most {largest}",
-            spec.rank
-        ));
-    }
+    let weights = chosen(spec, &able)?;
     let value = json!({
         "rank": spec.rank, "alpha": spec.alpha, "seed": spec.seed, "weights": weights,
     });
@@ -117,8 +95,41 @@ pub fn lora(model: &[u8], limits: &Limits, spec: &Lora) -> Result<Vec<u8>, Model
         value: Some(value.to_string()),
     });
     let bytes = proto.encode_to_vec();
-    ForwardModel::parse(&bytes, limits)?;
+    // What will be learnt can be exported.
+    ForwardModel::parse(&bytes, limits)?.merged(&[])?;
     Ok(bytes)
+}
+
+/// The weights that are to be adapted, of those that can be.
+fn chosen(spec: &Lora, able: &[Adapted]) -> Result<Vec<String>, ModelError> {
+    if able.is_empty() {
+        return fail(
+            "no MatMul or Gemm has a weight of two dimensions on its right side: there is nothing to adapt",
+        );
+    }
+    let chosen: Vec<bool> = match spec.weights.is_empty() {
+        true => {
+            let fits = |own: &Adapted| u64::from(spec.rank) <= own.worthwhile_max();
+            able.iter().map(fits).collect()
+        }
+        false => {
+            let names: Vec<&str> = able.iter().map(|own| own.weight.as_str()).collect();
+            matching("lora-weights", &spec.weights, &names)?
+        }
+    };
+    let weights = (able.iter().zip(chosen)).filter_map(|(own, chosen)| chosen.then_some(own));
+    let weights: Vec<String> = weights.map(|own| own.weight.clone()).collect();
+    if weights.is_empty() {
+        let most = |of: fn(&Adapted) -> u64| able.iter().map(of).max().unwrap_or(0);
+        return fail(&format!(
+            "the rank {} is too large: it can be at most {}, and unless weights are named at most {}, so that \
+             adapters have fewer numbers than their weights",
+            spec.rank,
+            most(Adapted::rank_max),
+            most(Adapted::worthwhile_max),
+        ));
+    }
+    Ok(weights)
 }
 
 /// Writes the adapters that a model's note asks for into its graph, and takes the note away.
@@ -133,10 +144,14 @@ pub(crate) fn expand(
     proto.metadata_props.retain(|own| own.key() != PROPERTY);
     let base = proto.encode_to_vec();
     if let Some(graph) = &mut proto.graph {
-        let mut random = ChaCha8Rng::seed_from_u64(adapters.seed);
-        for own in &adapters.weights {
-            adapters.write(own, graph, &mut random);
-        }
+        adapters.write(graph)?;
+        // What is written is several times as large as the file.
+        check_bounds(graph, limits).map_err(|error| match error {
+            ModelError::Graph(reason) => ModelError::Lora(format!(
+                "with adapters the graph {reason}; adapt fewer weights"
+            )),
+            other => other,
+        })?;
     }
     Ok(Some(Lowered { base, adapters }))
 }
@@ -153,10 +168,14 @@ fn fail<T>(reason: &str) -> Result<T, ModelError> {
     Err(ModelError::Lora(reason.to_owned()))
 }
 
-fn check_alpha(alpha: f32) -> Result<(), ModelError> {
-    match alpha.is_finite() && alpha > 0.0 {
-        true => Ok(()),
-        false => fail(&format!("alpha is {alpha}: it must be above 0")),
+/// What the adapters' product is multiplied by: α/r.
+fn check_scale(alpha: f32, rank: u64) -> Result<f32, ModelError> {
+    let scale = alpha / rank as f32;
+    match alpha.is_finite() && scale.is_normal() && scale > 0.0 {
+        true => Ok(scale),
+        false => fail(&format!(
+            "alpha is {alpha}: it must be above 0, and divided by the rank neither vanish nor overflow"
+        )),
     }
 }
 
@@ -172,32 +191,36 @@ fn read(text: &str, graph: Option<&GraphProto>, limits: &Limits) -> Result<Adapt
     let alpha = value["alpha"].as_f64().ok_or_else(damaged)? as f32;
     let seed = value["seed"].as_u64().ok_or_else(damaged)?;
     let names = value["weights"].as_array().ok_or_else(damaged)?;
-    check_alpha(alpha)?;
     let graph = graph.ok_or_else(damaged)?;
-    let mut able = adaptable(graph);
+    let able = adaptable(graph).into_iter();
+    let mut able: BTreeMap<String, Adapted> = able.map(|own| (own.weight.clone(), own)).collect();
     let mut weights: Vec<Adapted> = Vec::new();
     for name in names {
         let name = name.as_str().ok_or_else(damaged)?;
-        let at = able.iter().position(|own| own.weight == name);
-        let own = able.swap_remove(at.ok_or_else(|| {
+        let own = able.remove(name).ok_or_else(|| {
             ModelError::Lora(format!(
                 "`{name}` cannot be adapted: it is not, everywhere it is used, the right side of a MatMul or Gemm"
             ))
-        })?);
-        let side = own.dims[0].min(own.dims[1]);
+        })?;
+        let side = own.rank_max();
         if !(1..=side).contains(&rank) {
             return fail(&format!(
                 "the rank is {rank}: for `{name}` it can be from 1 to {side}; take another, or other weights"
             ));
         }
-        // Its sides are what it holds, and no more than is allowed.
-        let mut tensors = graph.initializer.iter().filter(|own| own.name() == name);
-        tensors.try_for_each(|own| Tensor::decode(own, limits).map(drop))?;
         weights.push(own);
+    }
+    let scale = check_scale(alpha, rank)?;
+    // Their sides are what they hold, and no more than is allowed.
+    let adapted: BTreeSet<&str> = weights.iter().map(|own| own.weight.as_str()).collect();
+    for tensor in &graph.initializer {
+        if adapted.contains(tensor.name()) {
+            Tensor::decode(tensor, limits)?;
+        }
     }
     Ok(Adapters {
         weights,
-        scale: alpha / rank as f32,
+        scale,
         rank,
         seed,
     })
@@ -206,6 +229,11 @@ fn read(text: &str, graph: Option<&GraphProto>, limits: &Limits) -> Result<Adapt
 /// The initialisers of two dimensions that are the right side of a product wherever they are used, each
 /// time the same way round.
 fn adaptable(graph: &GraphProto) -> Vec<Adapted> {
+    let mut uses = Uses::new();
+    let nodes = graph.node.iter();
+    nodes.for_each(|node| find_uses(node, false, &mut uses));
+    let outputs = graph.output.iter().map(|output| output.name());
+    outputs.for_each(|name| add_use(&mut uses, name, None));
     let of = |tensor: &TensorProto| {
         let [rows, columns] = tensor.dims[..] else {
             return None;
@@ -214,16 +242,9 @@ fn adaptable(graph: &GraphProto) -> Vec<Adapted> {
             return None;
         }
         let [rows, columns] = [u64::try_from(rows).ok()?, u64::try_from(columns).ok()?];
-        let name = tensor.name();
-        let mut uses = graph.node.iter().filter(|node| mentions(node, name));
-        let transposed = is_transposed(uses.next()?, name)?;
-        if uses.any(|node| is_transposed(node, name) != Some(transposed))
-            || graph.output.iter().any(|output| output.name() == name)
-        {
-            return None;
-        }
+        let transposed = (*uses.get(tensor.name())?)?;
         Some(Adapted {
-            weight: name.to_owned(),
+            weight: tensor.name().to_owned(),
             transposed,
             dims: if transposed {
                 [columns, rows]
@@ -235,30 +256,54 @@ fn adaptable(graph: &GraphProto) -> Vec<Adapted> {
     graph.initializer.iter().filter_map(of).collect()
 }
 
-/// Whether a node, or one in a loop within it, reads the value.
-fn mentions(node: &NodeProto, name: &str) -> bool {
-    let bodies = node.attribute.iter().filter_map(|own| own.g.as_ref());
-    let mut inner = bodies.flat_map(|body| &body.node);
-    node.input.iter().any(|input| input == name) || inner.any(|node| mentions(node, name))
+/// For each value that is read, whether products take it on their right side as `[n, k]`; none where it is
+/// also read otherwise.
+type Uses<'a> = BTreeMap<&'a str, Option<bool>>;
+
+fn add_use<'a>(uses: &mut Uses<'a>, name: &'a str, transposed: Option<bool>) {
+    let known = uses.entry(name).or_insert(transposed);
+    if *known != transposed {
+        *known = None;
+    }
 }
 
-/// Whether the node's product takes the weight on its right side as `[n, k]`; none where it does not take it
-/// there, or in another place too.
-fn is_transposed(node: &NodeProto, name: &str) -> Option<bool> {
-    let on_right = node.input.get(1).is_some_and(|right| right == name);
-    let uses = node.input.iter().filter(|input| *input == name).count();
-    let transposed = match node.op_type() {
-        "MatMul" => false,
-        "Gemm" if int_or(node, "transA", 0) == 0 => int_or(node, "transB", 0) != 0,
-        _ => return None,
-    };
-    (on_right && uses == 1).then_some(transposed)
+/// Adds what a node reads, and the nodes of loops within it, of which no product is adapted.
+fn find_uses<'a>(node: &'a NodeProto, is_inner: bool, uses: &mut Uses<'a>) {
+    let transposed = is_transposed(node).filter(|_| !is_inner);
+    for (index, name) in node.input.iter().enumerate() {
+        add_use(uses, name, transposed.filter(|_| index == 1));
+    }
+    let bodies = node.attribute.iter().filter_map(|own| own.g.as_ref());
+    let inner = bodies.flat_map(|body| &body.node);
+    inner.for_each(|node| find_uses(node, true, uses));
+}
+
+/// Whether the node's product takes its right side as `[n, k]`; none where it is no product.
+fn is_transposed(node: &NodeProto) -> Option<bool> {
+    match node.op_type() {
+        "MatMul" => Some(false),
+        "Gemm" if int_or(node, "transA", 0) == 0 => Some(int_or(node, "transB", 0) != 0),
+        _ => None,
+    }
 }
 
 impl Adapted {
     /// Name of A (0) or B (1).
     fn names(&self) -> [String; 2] {
         ["A", "B"].map(|which| format!("{}.lora_{which}", self.weight))
+    }
+
+    /// The largest rank: beyond it, the product of A and B can be no other.
+    fn rank_max(&self) -> u64 {
+        self.dims[0].min(self.dims[1])
+    }
+
+    /// The largest rank at which A and B have fewer numbers than the weight.
+    fn worthwhile_max(&self) -> u64 {
+        let [inner, outer] = self.dims.map(u128::from);
+        let largest = (inner * outer).saturating_sub(1) / (inner + outer).max(1);
+        // It is below the smaller side.
+        largest as u64
     }
 }
 
@@ -268,57 +313,77 @@ impl Adapters {
         self.weights.iter().flat_map(Adapted::names).collect()
     }
 
-    /// Adds A and B of one weight, and what they make of each product with it.
-    fn write(&self, own: &Adapted, graph: &mut GraphProto, random: &mut ChaCha8Rng) {
-        let [inner, outer] = own.dims;
-        let names = own.names();
-        let bound = 1.0 / (inner as f32).sqrt();
-        let drawn: Vec<f32> = (0..inner * self.rank)
-            .map(|_| bound * ((random.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0))
-            .collect();
-        let zeros = vec![0.0; (self.rank * outer) as usize];
-        graph.initializer.extend([
-            encode_f32(&names[0], &[inner, self.rank], &drawn),
-            encode_f32(&names[1], &[self.rank, outer], &zeros),
-        ]);
-        let nodes = std::mem::take(&mut graph.node);
-        for mut node in nodes {
-            let adapted = is_transposed(&node, &own.weight).is_some();
-            if !adapted || node.output.is_empty() {
-                graph.node.push(node);
-                continue;
-            }
-            // So that the weight is moved by what stands above, whatever a Gemm multiplies it by.
-            let gemm = match node.op_type() {
-                "Gemm" => float_or(&node, "alpha", 1.0),
-                _ => 1.0,
-            };
-            let output = node.output[0].clone();
-            let beside = |what: &str| format!("{output}.lora_{what}");
-            let made = |operator: &str, inputs: [&str; 2], to: String| NodeProto {
-                name: Some(to.clone()),
-                op_type: Some(operator.to_owned()),
-                input: inputs.map(str::to_owned).to_vec(),
-                output: vec![to],
-                ..NodeProto::default()
-            };
-            let mut change = beside("up");
-            let mut added = vec![
-                made("MatMul", [&node.input[0], &names[0]], beside("down")),
-                made("MatMul", [&beside("down"), &names[1]], change.clone()),
-            ];
-            let scale = self.scale * gemm;
-            if scale != 1.0 {
-                let factor = beside("scale");
-                graph.initializer.push(encode_f32(&factor, &[], &[scale]));
-                added.push(made("Mul", [&change, &factor], beside("scaled")));
-                change = beside("scaled");
-            }
-            added.push(made("Add", [&beside("base"), &change], output.clone()));
-            node.output[0] = beside("base");
-            graph.node.push(node);
-            graph.node.append(&mut added);
+    /// Adds A and B of all weights, and what they make of each product with one of these.
+    fn write(&self, graph: &mut GraphProto) -> Result<(), ModelError> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut adapted: BTreeMap<&str, [String; 2]> = BTreeMap::new();
+        for own in &self.weights {
+            let [inner, outer] = own.dims;
+            let names = own.names();
+            let bound = 1.0 / (inner as f32).sqrt();
+            let drawn: Vec<f32> = (0..inner * self.rank)
+                .map(|_| bound * ((random.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0))
+                .collect();
+            let zeros = vec![0.0; (self.rank * outer) as usize];
+            graph.initializer.extend([
+                encode_f32(&names[0], &[inner, self.rank], &drawn),
+                encode_f32(&names[1], &[self.rank, outer], &zeros),
+            ]);
+            adapted.insert(&own.weight, names);
         }
+        for node in std::mem::take(&mut graph.node) {
+            let right = node.input.get(1).and_then(|name| adapted.get(&name[..]));
+            match right {
+                Some(names) if !node.output.is_empty() => self.add_to(node, names, graph)?,
+                _ => graph.node.push(node),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a product with an adapted weight.
+    fn add_to(
+        &self,
+        mut node: NodeProto,
+        [down, up]: &[String; 2],
+        graph: &mut GraphProto,
+    ) -> Result<(), ModelError> {
+        // So that the weight is moved by what stands above, whatever a Gemm multiplies it by.
+        let gemm = match node.op_type() {
+            "Gemm" => float_or(&node, "alpha", 1.0),
+            _ => 1.0,
+        };
+        let output = node.output[0].clone();
+        let beside = |what: &str| format!("{output}.lora_{what}");
+        let made = |operator: &str, inputs: [&str; 2], to: String| NodeProto {
+            name: Some(to.clone()),
+            op_type: Some(operator.to_owned()),
+            input: inputs.map(str::to_owned).to_vec(),
+            output: vec![to],
+            ..NodeProto::default()
+        };
+        let mut change = beside("up");
+        let mut added = vec![
+            made("MatMul", [&node.input[0], down], beside("down")),
+            made("MatMul", [&beside("down"), up], change.clone()),
+        ];
+        let scale = self.scale * gemm;
+        if !scale.is_finite() {
+            return fail(&format!(
+                "alpha is too large beside the alpha {gemm} of the Gemm that makes `{output}`"
+            ));
+        }
+        if scale != 1.0 {
+            let factor = beside("scale");
+            graph.initializer.push(encode_f32(&factor, &[], &[scale]));
+            added.push(made("Mul", [&change, &factor], beside("scaled")));
+            change = beside("scaled");
+        }
+        added.push(made("Add", [&beside("base"), &change], output.clone()));
+        node.output[0] = beside("base");
+        graph.node.push(node);
+        graph.node.append(&mut added);
+        Ok(())
     }
 
     /// The value of a weight with what its adapters have learnt: `W + (α/r)·A·B`, added up in f64.
@@ -349,7 +414,7 @@ impl ForwardModel {
     /// adapters have learnt; none where there are none. What is not given is as the file has it.
     ///
     /// # Errors
-    /// The model cannot be read again.
+    /// The model cannot be read again, or an adapted weight is no parameter in it.
     pub(crate) fn merged(&self, parameters: &[Vec<f32>]) -> Result<Option<Merged>, ModelError> {
         let Some(Lowered { base, adapters }) = &self.lora else {
             return Ok(None);
@@ -365,26 +430,54 @@ impl ForwardModel {
             .iter()
             .map(|own| own.initial.clone())
             .collect();
-        let learnt = |name: &str| {
-            let at = self.parameters.iter().position(|own| own.name == name)?;
-            let given = parameters.get(at).or(Some(&self.parameters[at].initial));
-            given.map(Vec::as_slice)
+        let own = places(&self.parameters);
+        let of_base = places(&base.parameters);
+        let value = |name: &str| match own.get(name) {
+            Some(&at) => Some(parameters.get(at).unwrap_or(&self.parameters[at].initial)),
+            // One that is frozen stays as the file has it.
+            None => self.initial(name),
         };
-        for own in &adapters.weights {
-            let [down, up] = own.names();
-            let at = base
-                .parameters
-                .iter()
-                .position(|base| base.name == own.weight);
-            if let (Some(at), Some(down), Some(up)) = (at, learnt(&down), learnt(&up)) {
-                values[at] = adapters.merged(own, &values[at], [down, up]);
+        for adapted in &adapters.weights {
+            let [down, up] = adapted.names();
+            // Behind another output than the loss, neither is trained.
+            if !own.contains_key(&down[..]) && !own.contains_key(&up[..]) {
+                continue;
+            }
+            let unfit = || {
+                ModelError::Parameter {
+                name: adapted.weight.clone(),
+                reason: "has an adapter, but cannot itself be trained, so that what is learnt cannot be added \
+                         to it; adapt other weights"
+                    .to_owned(),
+            }
+            };
+            let at = *of_base.get(&adapted.weight[..]).ok_or_else(unfit)?;
+            if let (Some(down), Some(up)) = (value(&down), value(&up)) {
+                values[at] = adapters.merged(adapted, &values[at], [down, up]);
             }
         }
         Ok(Some((base, values)))
+    }
+
+    /// The numbers of an initialiser in the file.
+    fn initial(&self, name: &str) -> Option<&Vec<f32>> {
+        let constant = self.graph.values[self.graph.find(name)?]
+            .constant
+            .as_ref()?;
+        match &constant.data {
+            Data::F32(numbers) => Some(numbers),
+            _ => None,
+        }
     }
 
     /// Whether what is trained are adapters.
     pub fn has_adapters(&self) -> bool {
         self.lora.is_some()
     }
+}
+
+/// Where each parameter stands.
+fn places(parameters: &[Parameter]) -> BTreeMap<&str, usize> {
+    let places = parameters.iter().enumerate();
+    places.map(|(at, own)| (own.name.as_str(), at)).collect()
 }

@@ -63,7 +63,7 @@ fn gradients_of_adapters_are_pytorchs_and_the_exported_weights_hold_them() {
     let golden: Golden = serde_json::from_slice(json).unwrap();
     let lora = Lora {
         alpha: golden.alpha,
-        ..adapters(golden.rank, &[])
+        ..adapters(golden.rank, &["w*"])
     };
     let model = add_lora(MODEL, &lora).unwrap();
     let names = names(&model);
@@ -199,6 +199,11 @@ fn what_cannot_be_adapted_is_refused_and_named() {
     };
     check(AIR_MLP, adapters(0, &[]), "the rank is 0");
     check(AIR_MLP, adapters(15, &[]), "can be at most 14");
+    check(
+        AIR_MLP,
+        adapters(8, &[]),
+        "unless weights are named at most 7",
+    );
     check(AIR_MLP, adapters(2, &["fc2.weight"]), "from 1 to 1");
     check(AIR_MLP, adapters(1, &["fc3.*"]), "lora-weights has `fc3.*`");
     check(

@@ -4,8 +4,9 @@ use crate::error::ModelError;
 use crate::limits::Limits;
 use crate::proto::GraphProto;
 
-/// Refuses a graph that is larger than allowed, before anything of it is copied.
-pub(super) fn check(graph: &GraphProto, limits: &Limits) -> Result<(), ModelError> {
+/// Refuses a graph that is larger than allowed: one that is read, before anything of it is copied, and one
+/// that has been rewritten.
+pub(crate) fn check(graph: &GraphProto, limits: &Limits) -> Result<(), ModelError> {
     let too_many = |what: &str, count: usize, max: usize| {
         Err(ModelError::Graph(format!(
             "has {count} {what}, more than {max}"
