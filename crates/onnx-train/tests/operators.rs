@@ -20,6 +20,8 @@ use onnx_train::{
 use serde::Deserialize;
 use support::{runtime, sgd};
 
+/// A learning rate that is not 1.
+const RATE: f32 = 0.25;
 /// Difference quotients are taken over twice this.
 const STEP: f32 = 1e-2;
 /// How far a gradient may be from the golden one, which was computed in float64, for each 1 + |gradient|.
@@ -157,7 +159,8 @@ fn assert_close(got: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-/// The whole case is one batch, and a step of plain descent at rate 1 moves every weight by its gradient.
+/// The whole case is one batch, and a step of plain descent moves every weight by its gradient times the rate,
+/// at rate 1 as at another.
 fn check(case: &Case) {
     let source = Model::new(&case.model, &case.options);
     let parameters = initial_parameters(source).unwrap();
@@ -166,9 +169,13 @@ fn check(case: &Case) {
         ..sgd(case.loss, 1.0)
     };
     let mut trainer = LocalTrainer::new(source, &spec).unwrap();
-    let mut step = |from: &[Vec<f32>]| trainer.run(from, &case.examples, [0; 32]).unwrap();
-    let stepped = step(&parameters);
+    let mut step = |from: &[Vec<f32>], rate: f32| {
+        trainer.set_learning_rate(rate).unwrap();
+        trainer.run(from, &case.examples, [0; 32]).unwrap()
+    };
+    let stepped = step(&parameters, 1.0);
     assert_eq!(stepped.steps, 1);
+    let shorter = step(&parameters, RATE);
 
     let golden = &case.golden;
     let mut evaluator = Evaluator::new(source, case.loss).unwrap();
@@ -202,15 +209,18 @@ fn check(case: &Case) {
             );
             continue;
         }
-        let gradient: Vec<f32> = before.iter().zip(after).map(|(a, b)| a - b).collect();
+        let slope = |after: &[f32], rate: f32| -> Vec<f32> {
+            let pairs = before.iter().zip(after);
+            pairs.map(|(a, b)| (a - b) / rate).collect()
+        };
+        let gradient = slope(after, 1.0);
         if golden.expected_loss.is_some() {
+            let expected = &golden.gradients[&own.name];
             let what = format!("gradient of {}", own.name);
-            assert_close(
-                &gradient,
-                &golden.gradients[&own.name],
-                GOLDEN_TOLERANCE,
-                &what,
-            );
+            assert_close(&gradient, expected, GOLDEN_TOLERANCE, &what);
+            let shorter = slope(&shorter.parameters[index], RATE);
+            let what = format!("gradient of {} at rate {RATE}", own.name);
+            assert_close(&shorter, expected, GOLDEN_TOLERANCE, &what);
         }
         if golden.kinks {
             continue;
@@ -219,7 +229,7 @@ fn check(case: &Case) {
             let mut moved = parameters.clone();
             moved[index][element] += by;
             match case.weights() {
-                None => step(&moved).loss,
+                None => step(&moved, 1.0).loss,
                 Some(weights) => {
                     let losses = evaluator.run(&moved, &case.examples).unwrap().losses;
                     let pairs = losses.iter().zip(&weights);
