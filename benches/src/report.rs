@@ -91,9 +91,7 @@ impl Row {
         self.ratios.insert(name, value);
         self
     }
-}
 
-impl Row {
     /// The operators that take most, in percent.
     fn longest_operators(&self) -> String {
         let mut shares: Vec<(&String, &f64)> = self.operators.iter().collect();

@@ -8,7 +8,6 @@ use crate::attributes::{int, ints};
 use crate::error::ModelError;
 use crate::graph::Value;
 use crate::kernels::Kernels;
-use crate::ops::Count;
 use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
@@ -27,6 +26,13 @@ pub(crate) struct Noise {
     pub(crate) shape: Shape,
     /// Probability of a 1; otherwise it is 0.
     pub(crate) keep: f32,
+}
+
+/// How many numbers a batch has for a channel, as floats of rank 0.
+#[derive(Clone)]
+pub(crate) struct Count {
+    pub(crate) positive: String,
+    pub(crate) negative: String,
 }
 
 /// A graph being written.

@@ -150,8 +150,6 @@ use crate::limits::Limits;
 use crate::shape::{ValueType, elements_per_example, normalize_axis};
 use crate::tensor::Tensor;
 
-pub(crate) use batch_normalization::Count;
-
 /// Gradients of the inputs by position; none where there is none or none is wanted.
 pub(crate) type InputGradients = Vec<Option<String>>;
 

@@ -17,9 +17,8 @@ use crate::source::Model;
 pub struct Gradients {
     /// Mean loss of the examples, each counted once.
     pub loss: f64,
-    /// In the order of the layout, then the device-local ones, each row-major: the gradient of the mean loss, weighted where the
-    /// examples are, or the next value of a
-    /// running statistic.
+    /// In the order of the layout, then the device-local ones, each row-major: the gradient of the mean loss,
+    /// weighted where the examples are, or the next value of a running statistic.
     pub by_parameter: Vec<Vec<f32>>,
 }
 

@@ -4,7 +4,7 @@
 
 mod support;
 
-use fl_model::{Feature, FeatureSpec, Loss, Normalization};
+use fl_model::{Loss, Normalization};
 use onnx_train::{
     Evaluator, Examples, ExportedModel, Input, Matrix, Targets, export, initial_parameters, prepare,
 };
@@ -17,13 +17,7 @@ fn input(columns: usize, raw: Vec<f32>) -> Input {
 fn an_exported_model_scores_as_its_parameters_did() {
     support::runtime();
     let columns = 14;
-    let numeric = |index| Feature::Numeric {
-        column: format!("c{index}"),
-    };
-    let features = FeatureSpec {
-        features: (0..columns).map(numeric).collect(),
-        clip: 5.0,
-    };
+    let features = support::numeric(columns);
     let normalization = Normalization {
         mean: vec![0.1; columns],
         scale: vec![1.5; columns],

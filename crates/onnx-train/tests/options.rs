@@ -4,12 +4,12 @@
 
 mod support;
 
-use fl_model::{Feature, FeatureSpec, Inputs, Loss, ModelOptions, Normalization, TrainingSpec};
+use fl_model::{Inputs, Loss, ModelOptions, Normalization, TrainingSpec};
 use onnx_train::{
     Evaluator, ExportedModel, LocalTrainer, Model, Targets, TrainError, export, export_plain,
     initial_parameters, local_parameters, parameter_layout, partition, starting_parameters,
 };
-use support::{AIR_MLP, runtime, separable, sgd, uniform};
+use support::{AIR_MLP, numeric, runtime, separable, sgd, uniform};
 
 const SEED: [u8; 32] = [3; 32];
 const LOSS: Loss = Loss::BinaryCrossEntropy;
@@ -142,18 +142,11 @@ fn a_loss_is_taken_of_the_output_that_is_named_and_all_are_exported() {
     let of_second = Model::new(TWO_OUTPUTS, &second);
     assert_eq!(names(TWO_OUTPUTS.into()), ["w", "b", "u"]);
     assert_eq!(names(of_second), ["w", "b", "v"]);
-    let numeric = |index| Feature::Numeric {
-        column: format!("c{index}"),
-    };
-    let features = FeatureSpec {
-        features: (0..columns).map(numeric).collect(),
-        clip: 5.0,
-    };
     let normalization = Normalization {
         mean: vec![0.0; columns],
         scale: vec![1.0; columns],
     };
-    let inputs = Inputs::from(features);
+    let inputs = Inputs::from(numeric(columns));
     let parameters = initial_parameters(of_second).unwrap();
     let exported = export(of_second, &parameters, &inputs, &normalization).unwrap();
     let raw = onnx_train::Matrix::new(columns, uniform(8 * columns, 1)).unwrap();

@@ -76,9 +76,7 @@ pub(super) fn parameters(
         return nothing("has no weight left to train: all of them are frozen");
     }
     if all.iter().all(|own| own.scope == Scope::Local) {
-        return nothing(
-            "has nothing that travels: what is not frozen is local; train-local needs no federation",
-        );
+        return nothing("has nothing that travels: leave some parameters neither frozen nor local");
     }
     for node in &graph.nodes {
         let own = statistics_of(node);

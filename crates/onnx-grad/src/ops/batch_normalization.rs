@@ -9,7 +9,7 @@
 use super::shared_normalization::{channels, check_vector, epsilon, inverse_deviation};
 use super::{InputGradients, Operator};
 use crate::attributes::{float, float_or, int, int_or};
-use crate::builder::GraphBuilder;
+use crate::builder::{Count, GraphBuilder};
 use crate::graph::{Site, Value};
 use crate::shape::{Dim, ValueType, elements_per_example};
 
@@ -240,13 +240,6 @@ fn column(vector: &str, rank: usize, graph: &mut GraphBuilder) -> String {
     let mut shape = vec![-1];
     shape.resize(rank.saturating_sub(1), 1);
     graph.reshape(vector, &shape)
-}
-
-/// How many numbers the batch has for a channel, as floats of rank 0.
-#[derive(Clone)]
-pub(crate) struct Count {
-    positive: String,
-    negative: String,
 }
 
 /// Written once for all nodes that have as many of each example.

@@ -17,7 +17,7 @@ use super::shared_windows::Axis;
 
 /// The domain of the layout's operators.
 const DOMAIN: &str = "com.microsoft.nchwc";
-/// What the forward pass keeps for the gradient of the weights.
+/// What the forward pass keeps for the gradient of a depthwise convolution's weights.
 const SAVED: &str = "input in blocks";
 
 /// An axis that a convolution in one dimension lacks.
@@ -67,7 +67,8 @@ impl<'a> Blocked<'a> {
         (fits && whole(own.outputs)).then_some(Self { own, axes, block })
     }
 
-    /// Writes the output; in training also keeps what the gradient of the weights reads.
+    /// Writes the output; in training also keeps what the gradient of depthwise weights reads. That of others
+    /// reads the input as it is.
     pub(super) fn forward(
         &self,
         site: &Site<'_>,
@@ -93,7 +94,7 @@ impl<'a> Blocked<'a> {
         let sizes = self.each(|axis| axis.outputs);
         let output = Some(y.name.clone());
         self.channels_first(&made, self.own.outputs, &sizes, output, graph);
-        if training {
+        if training && self.own.is_depthwise() {
             graph.save(&y.name, SAVED, read);
         }
         Ok(())
@@ -272,7 +273,9 @@ impl<'a> Blocked<'a> {
     }
 
     /// Weights `[outputs, inputs/group, …]` in blocks of both, or of the outputs alone where the inputs are
-    /// not; `turned` by half a circle. Two steps of simple transposes take a seventh of one that does all.
+    /// not; `turned` by half a circle. For `dx`, which goes from outputs to inputs, these are the weights with
+    /// their first two axes exchanged, and so are the numbers of channels. Two steps of simple transposes take
+    /// a seventh of one that does all.
     fn kernel(
         &self,
         w: &str,

@@ -1,7 +1,7 @@
 //! What several test files need.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use fl_model::{Loss, TrainingSpec};
+use fl_model::{Feature, FeatureSpec, Loss, TrainingSpec};
 use onnx_train::{Examples, Matrix, Targets};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,6 +18,17 @@ pub(crate) fn runtime() {
 /// Plain stochastic gradient descent.
 pub(crate) fn sgd(loss: Loss, learning_rate: f32) -> TrainingSpec {
     TrainingSpec::plain(loss, learning_rate)
+}
+
+/// So many numeric columns.
+pub(crate) fn numeric(columns: usize) -> FeatureSpec {
+    let numeric = |index| Feature::Numeric {
+        column: format!("c{index}"),
+    };
+    FeatureSpec {
+        features: (0..columns).map(numeric).collect(),
+        clip: 5.0,
+    }
 }
 
 /// Uniform numbers in ±1.
