@@ -42,6 +42,11 @@ pub enum TrainError {
     /// Examples do not fit the model or each other.
     #[error("examples: {0}")]
     Examples(String),
+    /// No example counts anything.
+    #[error(
+        "examples: {0}, so that nothing could be learnt: train on rows of which some count more"
+    )]
+    Weightless(String),
     /// Parameters given do not fit the model.
     #[error("parameters: {0}")]
     Parameters(String),

@@ -175,8 +175,8 @@ impl Examples {
     /// losses that training and evaluation report count every row once.
     ///
     /// # Errors
-    /// There is not one weight for each row, one is not from 0 to [`fl_model::EXAMPLE_WEIGHT_MAX`], or all
-    /// are 0.
+    /// There is not one weight for each row, one is not from 0 to [`fl_model::EXAMPLE_WEIGHT_MAX`], or they
+    /// come to nothing.
     pub fn weighted(self, weights: Vec<f32>) -> Result<Self, TrainError> {
         check_weights(&weights, self.rows())?;
         Ok(Self {

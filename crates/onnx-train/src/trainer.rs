@@ -100,7 +100,7 @@ impl LocalTrainer {
     /// Where examples or classes have weights, each counts so much in its batch.
     ///
     /// # Errors
-    /// Parameters or examples do not fit, or training diverges.
+    /// Parameters or examples do not fit, all examples count nothing, or training diverges.
     pub fn run(
         &mut self,
         parameters: &[Vec<f32>],
@@ -109,7 +109,7 @@ impl LocalTrainer {
     ) -> Result<LocalTraining, TrainError> {
         check_parameters(&self.model, parameters)?;
         check_examples(&self.model, self.spec.loss, examples)?;
-        let weights = combined(&self.spec, examples);
+        let weights = combined(&self.spec, examples)?;
         self.take_weights(weights.is_some())?;
         let rows = examples.rows();
         let batch_rows = (self.spec.batch_size.max(1) as usize).min(rows);

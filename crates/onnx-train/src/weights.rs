@@ -48,17 +48,32 @@ pub(crate) fn check_weights(weights: &[f32], rows: usize) -> Result<(), TrainErr
             "the weight of row {at} is not from 0 to {EXAMPLE_WEIGHT_MAX:e}"
         ));
     }
-    if weights.iter().all(|weight| *weight == 0.0) {
-        return fail("every row weighs 0, so that nothing could be learnt".to_owned());
+    check_total(weights, "")
+}
+
+/// Refuses weights that come to nothing: a mean over the rows divides by their sum, in float32.
+fn check_total(weights: &[f32], counted: &str) -> Result<(), TrainError> {
+    if weights.iter().sum::<f32>() >= f32::MIN_POSITIVE {
+        return Ok(());
     }
-    Ok(())
+    let nothing = match weights.iter().all(|weight| *weight == 0.0) {
+        true => "every row weighs 0",
+        false => "all rows together weigh next to 0",
+    };
+    Err(TrainError::Weightless(format!("{nothing}{counted}")))
 }
 
 /// What each example counts: its own weight times that of its class; none where all count the same.
-pub(crate) fn combined(spec: &TrainingSpec, examples: &Examples) -> Option<Vec<f32>> {
+///
+/// # Errors
+/// All of them count nothing, as where only classes are there that do not.
+pub(crate) fn combined(
+    spec: &TrainingSpec,
+    examples: &Examples,
+) -> Result<Option<Vec<f32>>, TrainError> {
     let (own, by_class) = (examples.weights(), &spec.class_weights);
     if by_class.is_empty() {
-        return own.map(<[f32]>::to_vec);
+        return Ok(own.map(<[f32]>::to_vec));
     }
     let of_class = |class: usize| by_class.get(class).copied().unwrap_or(1.0);
     let mut weights: Vec<f32> = match examples.targets() {
@@ -76,5 +91,6 @@ pub(crate) fn combined(spec: &TrainingSpec, examples: &Examples) -> Option<Vec<f
         let pairs = weights.iter_mut().zip(own);
         pairs.for_each(|(weight, own)| *weight *= own);
     }
-    Some(weights)
+    check_total(&weights, " by the weight of its class")?;
+    Ok(Some(weights))
 }

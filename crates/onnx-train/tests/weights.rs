@@ -5,7 +5,9 @@
 mod support;
 
 use fl_model::{Loss, TrainingSpec};
-use onnx_train::{Examples, LocalTrainer, Targets, TrainError, gradients, initial_parameters};
+use onnx_train::{
+    Examples, Input, LocalTrainer, Matrix, Targets, TrainError, gradients, initial_parameters,
+};
 use support::{AIR_MLP, runtime, separable, sgd};
 
 const SEED: [u8; 32] = [5; 32];
@@ -72,11 +74,46 @@ fn a_batch_that_weighs_nothing_moves_nothing() {
     let (trained, loss) = train(&one_by_one, &examples);
     assert!(loss.is_finite());
     assert!(distance(&start, &trained) > 1e-3);
-    let none = classes(&examples).into_iter().map(|class| 1.0 - class);
-    let none = examples.weighted(none.collect()).unwrap();
-    let (trained, loss) = train(&one_by_one, &none);
+    // With one row that counts, the steps are that row's alone.
+    let only = classes(&examples).iter().position(|class| *class == 1.0);
+    let one_row = |row: usize| f32::from(u8::from(Some(row) == only));
+    let one = examples.clone().weighted((0..40).map(one_row).collect());
+    let (trained, loss) = train(&one_by_one, &one.unwrap());
     assert!(loss.is_finite());
-    assert_eq!(trained, start);
+    let Input::Numbers(inputs) = &examples.inputs()[0] else {
+        unreachable!()
+    };
+    let row = Matrix::new(14, inputs.row(only.unwrap()).to_vec()).unwrap();
+    let alone = Examples::new(row, Targets::Values(vec![1.0])).unwrap();
+    let (expected, _) = train(&one_by_one, &alone);
+    assert!(distance(&start, &expected) > 1e-4);
+    assert!(distance(&trained, &expected) < 1e-7);
+}
+
+/// A device whose rows all count nothing has nothing to say, rather than that nothing should change.
+#[test]
+fn examples_that_all_weigh_nothing_are_refused() {
+    runtime();
+    let check = |class_weights: &[f32], weights: Vec<f32>, expected: &str| {
+        let start = initial_parameters(AIR_MLP).unwrap();
+        let mut trainer = LocalTrainer::new(AIR_MLP, &spec(class_weights)).unwrap();
+        let result = separable(40, 2).weighted(weights);
+        let result = result.and_then(|examples| trainer.run(&start, &examples, SEED));
+        let error = result.unwrap_err();
+        assert!(matches!(error, TrainError::Weightless(_)), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(expected), "{message}");
+    };
+    let of_others = classes(&separable(40, 2));
+    let of_others: Vec<f32> = of_others.iter().map(|class| 1.0 - class).collect();
+    let by_class = "every row weighs 0 by the weight of its class";
+    check(&[0.0, 1.0], of_others, by_class);
+    check(&[1.0, 1.0], vec![0.0; 40], "every row weighs 0, so");
+    // Each is a number, but not what a mean can be taken with.
+    let next_to_0 = "all rows together weigh next to 0";
+    check(&[], vec![1e-43; 40], next_to_0);
+    check(&[1e-30, 1e-30], vec![1e-12; 40], next_to_0);
+    check(&[1e-30, 1e-30], vec![1e-30; 40], by_class);
 }
 
 #[test]

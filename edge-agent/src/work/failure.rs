@@ -45,6 +45,7 @@ impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let reason = match &error {
             TrainError::Diverged { .. } | TrainError::NotFinite { .. } => Reason::Diverged,
+            TrainError::Weightless(_) => Reason::DataUnusable,
             _ => Reason::ModelUnusable,
         };
         Self::new(reason, error)
