@@ -34,6 +34,8 @@ pub enum Command {
     TrainLocal(TrainLocalArguments),
     /// Test an exported model on each home's test rows.
     Evaluate(EvaluateArguments),
+    /// Write this device's own model of a job that leaves parameters to its devices.
+    Personalize(PersonalizeArguments),
     /// Run a command and end it when standard input closes: how `run` starts a sensor's command.
     #[command(hide = true)]
     Guard {
@@ -159,4 +161,24 @@ pub struct EvaluateArguments {
     /// Write the result here as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// Arguments of `personalize`.
+#[derive(Debug, Args)]
+pub struct PersonalizeArguments {
+    /// The home folder; its agent may run.
+    #[arg(long)]
+    pub home: PathBuf,
+    /// The job's model as `cloud-root model export` wrote it.
+    #[arg(long, value_name = "EXPORTED.onnx")]
+    pub model: PathBuf,
+    /// The job.
+    #[arg(long, value_name = "FILE.toml")]
+    pub job: PathBuf,
+    /// Where to write the device's own model.
+    #[arg(short, long, value_name = "FILE.onnx")]
+    pub output: PathBuf,
+    /// Test it on this home's test rows too.
+    #[arg(long)]
+    pub evaluate: bool,
 }

@@ -7,7 +7,8 @@
 //!   which [`feed`] runs.
 //! - [`work`] computes statistics, training and evaluation on them.
 //! - [`ledger`] keeps what must outlive the process.
-//! - [`run`] takes part in rounds; [`local`] trains and tests without them.
+//! - [`run`] takes part in rounds; [`local`] trains and tests without them, [`personal`] writes what a device has
+//!   beyond them.
 //! - [`init`] makes a home, [`settings`] reads it, [`check`] judges it.
 //!
 //! No raw row is in any message, log line or span.
@@ -19,6 +20,7 @@ pub mod feed;
 pub mod init;
 pub mod ledger;
 pub mod local;
+pub mod personal;
 pub mod ring;
 pub mod run;
 mod say;

@@ -290,7 +290,7 @@ fn judge(model: &mut ExportedModel, job: &JobSpec, site: &Site) -> anyhow::Resul
     ))
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use edge_agent::cli::{Cli, Command};
 use edge_agent::settings::Home;
-use edge_agent::{check, feed, init, local, run};
+use edge_agent::{check, feed, init, local, personal, run};
 use fl_runtime::logging::{self, LogSettings};
 use fl_runtime::shutdown::Shutdown;
 use fl_runtime::terminal::{fail, print};
@@ -53,6 +53,10 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Evaluate(arguments) => {
             logging::init(&LogSettings::default())?;
             print(local::evaluate(&arguments)?)?;
+        }
+        Command::Personalize(arguments) => {
+            logging::init(&LogSettings::default())?;
+            print(personal::personalize(&arguments)?)?;
         }
         Command::Guard { command } => {
             let code = fl_guard::run(&command, Duration::from_millis(feed::GRACE_MS))?;

@@ -5,6 +5,7 @@ mod networks;
 mod outage;
 mod own_job;
 mod pasted;
+mod personal;
 mod sensors;
 mod small;
 mod tls;

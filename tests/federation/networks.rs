@@ -1,11 +1,11 @@
 //! Networks over images and over stretches of time: each trained by a whole federation as its documented job
 //! says, and judged by Python on every prediction.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onnx_train::Predictions;
 use tributary_tests::{Claim, How, Stage, Verdict, claims, python_verdicts, root, stations};
-use xtask::demo::{CLOUD_ROOT, EDGE_AGENT, Job, Region, agent_name, discover};
+use xtask::demo::{Job, Region, discover};
 
 /// Where outputs by two runtimes may differ, as a share of the larger.
 const TOLERANCE: f64 = 1e-3;
@@ -59,8 +59,7 @@ impl Trained {
         let name = job.name.clone();
         let mut stage = Stage::set(job, regions.clone(), None);
         let course = stage.run(|_, _| {});
-        let exported = export(&stage, &name);
-        let told = |device: &str| evaluate(&stage, &name, &exported, device);
+        let exported = stage.export();
         let file = stage.results.job(&name);
         let verdicts = python_verdicts(&exported, data, how);
         let claims = claims(&file, &model, &exported, &regions);
@@ -69,7 +68,7 @@ impl Trained {
             let verdict = &verdicts[device];
             assert_alike(device, verdict, claim);
             let right = verdict.correct() as f64 / verdict.truths.len() as f64;
-            let said = told(device);
+            let said = stage.evaluate(&exported, device);
             assert!(
                 said.contains(&format!("accuracy {right:.4}")),
                 "{right}: {said}"
@@ -89,35 +88,6 @@ impl Trained {
             majority: majority(verdicts.values()),
         }
     }
-}
-
-fn export(stage: &Stage, job: &str) -> PathBuf {
-    let (exported, home) = (stage.results.model(job), stage.home());
-    let words: [&dyn AsRef<std::ffi::OsStr>; 8] = [
-        &"model", &"export", &"--job", &job, &"-o", &exported, &"--home", &home,
-    ];
-    stage.federation.run(CLOUD_ROOT, words).expect("a model");
-    exported
-}
-
-fn evaluate(stage: &Stage, job: &str, exported: &Path, device: &str) -> String {
-    let (file, home) = (
-        stage.results.job(job),
-        stage.federation.home(&agent_name(device)),
-    );
-    let words: [&dyn AsRef<std::ffi::OsStr>; 7] = [
-        &"evaluate",
-        &"--home",
-        &home,
-        &"--model",
-        &exported,
-        &"--job",
-        &file,
-    ];
-    stage
-        .federation
-        .run(EDGE_AGENT, words)
-        .expect("an evaluation")
 }
 
 /// Every output of the exported model is Python's, and every class that a round's evaluation tells is the one

@@ -1,5 +1,6 @@
 //! A federation for one test.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -7,8 +8,8 @@ use fl_telemetry::check::{CollectedSpan, read_json};
 use fl_view::{JobEvent, RoundView};
 use tempfile::TempDir;
 use xtask::demo::{
-    CLOUD_ROOT, Course, Federation, Job, News, Programs, Region, Results, Watch, agent_name,
-    discover, fog_name, merge_traces,
+    CLOUD_ROOT, Course, EDGE_AGENT, Federation, Job, News, Programs, Region, Results, Watch,
+    agent_name, discover, fog_name, merge_traces,
 };
 use xtask::fetch;
 use xtask::processes::Interrupt;
@@ -149,6 +150,34 @@ impl Stage {
                 ),
             }
         }
+    }
+
+    /// What the root exports of the job: where it lies.
+    pub fn export(&self) -> PathBuf {
+        let (job, home) = (&self.job.name, self.home());
+        let exported = self.results.model(job);
+        let words: [&dyn AsRef<OsStr>; 8] = [
+            &"model", &"export", &"--job", job, &"-o", &exported, &"--home", &home,
+        ];
+        self.federation.run(CLOUD_ROOT, words).expect("a model");
+        exported
+    }
+
+    /// What a device's `edge-agent evaluate` prints of a model.
+    pub fn evaluate(&self, model: &Path, device: &str) -> String {
+        let file = self.results.job(&self.job.name);
+        let home = self.federation.home(&agent_name(device));
+        let words: [&dyn AsRef<OsStr>; 7] = [
+            &"evaluate",
+            &"--home",
+            &home,
+            &"--model",
+            &model,
+            &"--job",
+            &file,
+        ];
+        let printed = self.federation.run(EDGE_AGENT, words);
+        printed.expect("an evaluation")
     }
 
     /// The ends of all logs, for a failure's message.

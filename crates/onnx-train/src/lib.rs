@@ -44,7 +44,7 @@ pub use gradient::{Gradients, gradients};
 pub use kernels::kernels;
 pub use model::{
     ParameterInfo, Partition, add_lora, check_model, cost, export, export_plain,
-    initial_parameters, parameter_layout, partition,
+    initial_parameters, parameter_layout, partition, personal,
 };
 pub use onnx_grad::{Cost, Kernels, Lora, OperatorCost};
 pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};

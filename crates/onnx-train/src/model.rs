@@ -240,6 +240,15 @@ pub fn export_plain<'a>(
     Ok(InferenceModel::plain(&model.into().parse()?, parameters)?.bytes)
 }
 
+/// An exported model with a device's own parameters in place of those of the model file; see
+/// [`onnx_grad::personal`].
+///
+/// # Errors
+/// The bytes are not a model, or have no such parameters.
+pub fn personal(exported: &[u8], own: &[(&str, &[f32])]) -> Result<Vec<u8>, TrainError> {
+    Ok(onnx_grad::personal(exported, &Limits::default(), own)?)
+}
+
 /// Refuses parameters that are not all of the model's, in its order.
 pub(crate) fn check_parameters(
     model: &ForwardModel,

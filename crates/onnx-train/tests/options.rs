@@ -7,7 +7,8 @@ mod support;
 use fl_model::{Inputs, Loss, ModelOptions, Normalization, TrainingSpec};
 use onnx_train::{
     Evaluator, ExportedModel, LocalTrainer, Model, Targets, TrainError, export, export_plain,
-    initial_parameters, local_parameters, parameter_layout, partition, starting_parameters,
+    initial_parameters, local_parameters, parameter_layout, partition, personal,
+    starting_parameters,
 };
 use support::{AIR_MLP, numeric, runtime, separable, sgd, uniform};
 
@@ -90,9 +91,25 @@ fn frozen_parameters_stay_and_local_ones_learn() {
         filled,
         [&trained.parameters[0], &file[1], &file[2], &file[3]].map(Vec::clone)
     );
-    let personal = export_plain(model, &trained.parameters).unwrap();
-    let filled = initial_parameters(&personal).unwrap();
+    let own_model = export_plain(model, &trained.parameters).unwrap();
+    let filled = initial_parameters(&own_model).unwrap();
     assert_eq!(filled[2..], trained.parameters[1..]);
+    // A device puts them into what was exported without them.
+    let [weight, bias] = [1, 2].map(|at| &trained.parameters[at][..]);
+    let names = local_parameters(model, None).unwrap();
+    let names: Vec<&str> = names.iter().map(|own| own.name.as_str()).collect();
+    let own = [(names[0], weight), (names[1], bias)];
+    assert_eq!(personal(&plain, &own).unwrap(), own_model);
+    let check = |exported: &[u8], name: &str, values: &[f32], part: &str| {
+        let error = personal(exported, &[(name, values)])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(name) && error.contains(part), "{error}");
+    };
+    check(&plain, "head.weight", weight, "none of that name");
+    check(&plain, names[0], &weight[1..], "elements");
+    check(b"", names[1], bias, "none of that name");
+    assert!(personal(b"no model", &own).is_err());
     assert!(export_plain(model, &trained.parameters[..2]).is_err());
 }
 

@@ -5,14 +5,66 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use fl_model::JobId;
-use fl_runtime::store::{Access, StoreError, read_file, write_atomic};
-use fl_wire::{Encoded as _, LocalObject};
+use fl_model::{JobId, Phase};
+use fl_runtime::store::{Access, Outbox, StoreError, read_file, write_atomic};
+use fl_wire::{Encoded as _, LocalObject, PendingObject};
 
-use super::LedgerError;
+use super::{LOCAL_FOLDER, LedgerError, OUTBOX_FOLDER};
 
 /// Jobs whose parameters are kept; beyond them those go that were written longest ago.
 const JOBS_MAX: usize = 16;
+
+/// A device's own parameters of a job as its last training left them, out of a home whose agent may run; none
+/// before the first.
+///
+/// # Errors
+/// Every [`LedgerError`].
+pub fn own_parameters(home: &Path, job: &JobId) -> Result<Option<LocalObject>, LedgerError> {
+    // In this order: what is settled meanwhile is in the second before it leaves the first.
+    let pending = pending(&home.join(OUTBOX_FOLDER), job)?;
+    let settled = Locals::of(&home.join(LOCAL_FOLDER)).read(job)?;
+    let both = pending.into_iter().chain(settled);
+    Ok(both.max_by_key(|own| own.key.round))
+}
+
+/// Those of the newest training whose contribution is not settled.
+fn pending(outbox: &Path, job: &JobId) -> Result<Option<LocalObject>, LedgerError> {
+    let mut names = Vec::new();
+    let (start, end) = (format!("{job}."), format!(".{}", Phase::Train));
+    let entries = match fs::read_dir(outbox) {
+        // An agent has never run here.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(StoreError::io("list", outbox))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(StoreError::io("list", outbox))?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        if name.starts_with(&start) && name.ends_with(&end) {
+            names.push(name);
+        }
+    }
+    // Rounds have as many digits each.
+    names.sort_unstable();
+    for name in names.iter().rev() {
+        let Some(bytes) = Outbox::look(outbox, name)? else {
+            continue;
+        };
+        let object = PendingObject::decode(&bytes).map_err(|error| LedgerError::Damaged {
+            path: outbox.join(name),
+            why: error.to_string(),
+        })?;
+        if let Some(update) = object.update
+            && !update.local.names.is_empty()
+        {
+            return Ok(Some(LocalObject {
+                key: object.key,
+                model: update.model,
+                parameters: update.local,
+            }));
+        }
+    }
+    Ok(None)
+}
 
 #[derive(Debug)]
 pub(super) struct Locals {

@@ -31,12 +31,19 @@ use fl_wire::{
 };
 
 use local::Locals;
+pub use local::own_parameters;
 use residual::Residual;
 pub use state::Snapshot;
 use state::State;
 
 /// Name of the file with the epoch and the device's place in the job.
 pub const STATE_FILE: &str = "state.json";
+
+/// Folder of the contributions that are not settled, in a home.
+const OUTBOX_FOLDER: &str = "outbox";
+
+/// Folder of the parameters that the device keeps for itself, in a home.
+const LOCAL_FOLDER: &str = "local";
 
 /// Why the ledger cannot be kept: the process cannot go on without it.
 #[derive(Debug, thiserror::Error)]
@@ -107,12 +114,12 @@ impl Ledger {
     /// Every [`LedgerError`]. A contribution whose file is damaged is set aside with a warning: its round
     /// counts this device as absent. One that cannot be read just now is an error, and stays.
     pub fn open(folder: &Path, outbox_bytes_max: u64) -> Result<Self, LedgerError> {
-        let outbox = Outbox::open(&folder.join("outbox"), outbox_bytes_max)?;
+        let outbox = Outbox::open(&folder.join(OUTBOX_FOLDER), outbox_bytes_max)?;
         let mut ledger = Self {
             outbox,
             state: State::open(&folder.join(STATE_FILE))?,
             residual: Residual::open(&folder.join("residual"))?,
-            locals: Locals::of(&folder.join("local")),
+            locals: Locals::of(&folder.join(LOCAL_FOLDER)),
             pending: BTreeMap::new(),
         };
         for name in ledger.outbox.keys() {

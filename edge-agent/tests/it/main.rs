@@ -4,6 +4,7 @@
 mod check;
 mod clock;
 mod common;
+mod personal;
 mod processes;
 mod sensor;
 mod tensors;

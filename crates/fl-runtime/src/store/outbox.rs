@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fl_model::Digest;
 
 use super::{
-    Access, DAMAGED_SUFFIX, StoreError, TEMPORARY_SUFFIX, create_folder, files_in, sync_folder,
-    write_atomic,
+    Access, DAMAGED_SUFFIX, StoreError, TEMPORARY_SUFFIX, create_folder, files_in, read_file,
+    sync_folder, write_atomic,
 };
 
 /// Longest key, in bytes.
@@ -86,14 +86,18 @@ impl Outbox {
         if !self.sizes().contains_key(key) {
             return Ok(None);
         }
-        let mut contents = fs::read(&path).map_err(StoreError::io("read", &path))?;
-        let intact = contents
-            .split_first_chunk::<DIGEST_BYTES>()
-            .is_some_and(|(digest, bytes)| Digest::of(bytes).0 == *digest);
-        if !intact {
-            return Err(StoreError::Corrupt { path });
-        }
-        Ok(Some(contents.split_off(DIGEST_BYTES)))
+        let contents = fs::read(&path).map_err(StoreError::io("read", &path))?;
+        intact(&path, contents).map(Some)
+    }
+
+    /// The bytes under `key`, or none, in a folder that another process has open as its outbox.
+    ///
+    /// # Errors
+    /// As for [`Outbox::get`].
+    pub fn look(folder: &Path, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = path_in(folder, key)?;
+        let contents = read_file(&path)?;
+        contents.map(|own| intact(&path, own)).transpose()
     }
 
     /// Removes `key`, durably. It is no error when nothing was there.
@@ -140,16 +144,33 @@ impl Outbox {
     }
 
     fn path(&self, key: &str) -> Result<PathBuf, StoreError> {
-        if is_key(key) {
-            return Ok(self.folder.join(key));
-        }
-        let key = key.chars().take(KEY_BYTES_MAX).collect();
-        Err(StoreError::InvalidKey { key })
+        path_in(&self.folder, key)
     }
 
     fn sizes(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         // The map is changed only after the disk was, by single inserts and removes: it is never torn.
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn path_in(folder: &Path, key: &str) -> Result<PathBuf, StoreError> {
+    if is_key(key) {
+        return Ok(folder.join(key));
+    }
+    let key = key.chars().take(KEY_BYTES_MAX).collect();
+    Err(StoreError::InvalidKey { key })
+}
+
+/// An entry's bytes out of the contents of its file.
+fn intact(path: &Path, mut contents: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    let is_intact = contents
+        .split_first_chunk::<DIGEST_BYTES>()
+        .is_some_and(|(digest, bytes)| Digest::of(bytes).0 == *digest);
+    match is_intact {
+        true => Ok(contents.split_off(DIGEST_BYTES)),
+        false => Err(StoreError::Corrupt {
+            path: path.to_owned(),
+        }),
     }
 }
 

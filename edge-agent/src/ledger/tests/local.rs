@@ -12,16 +12,20 @@ fn with_local(value: f32) -> Option<Update> {
     })
 }
 
-fn local(ledger: &Ledger) -> Option<f32> {
+/// What the ledger gives, and what is read of its files beside it.
+fn local(ledger: &Ledger, folder: &TempDir) -> Option<f32> {
     let local = ledger.local(&job(), &model()).unwrap();
-    local.map(|local| local.tensors[0][0])
+    let local = local.map(|local| local.tensors[0][0]);
+    let read = own_parameters(folder.path(), &job()).unwrap();
+    assert_eq!(read.map(|own| own.parameters.tensors[0][0]), local);
+    local
 }
 
 #[test]
 fn the_devices_own_parameters_count_from_when_their_contribution_is_stored() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = open(&folder);
-    assert_eq!(local(&ledger), None);
+    assert_eq!(local(&ledger, &folder), None);
     let store = |ledger: &mut Ledger, round: u32| {
         let bytes = round.to_be_bytes().to_vec();
         ledger
@@ -29,9 +33,9 @@ fn the_devices_own_parameters_count_from_when_their_contribution_is_stored() {
             .unwrap();
     };
     store(&mut ledger, 1);
-    assert_eq!(local(&ledger), Some(1.0));
+    assert_eq!(local(&ledger, &folder), Some(1.0));
     store(&mut ledger, 2);
-    assert_eq!(local(&open(&folder)), Some(2.0));
+    assert_eq!(local(&open(&folder), &folder), Some(2.0));
     let other = ledger.local(&job(), &Digest::of(b"another")).unwrap();
     assert_eq!(other, None);
 
@@ -42,14 +46,14 @@ fn the_devices_own_parameters_count_from_when_their_contribution_is_stored() {
             .unwrap();
     };
     forget(&mut ledger, 2, EXCLUDED);
-    assert_eq!(local(&ledger), Some(2.0));
+    assert_eq!(local(&ledger, &folder), Some(2.0));
     forget(&mut ledger, 1, Outcome::Counted);
-    assert_eq!(local(&ledger), Some(2.0));
-    assert_eq!(local(&open(&folder)), Some(2.0));
+    assert_eq!(local(&ledger, &folder), Some(2.0));
+    assert_eq!(local(&open(&folder), &folder), Some(2.0));
     store(&mut ledger, 3);
     forget(&mut ledger, 3, Outcome::Counted);
     assert_eq!(ledger.outstanding(), []);
-    assert_eq!(local(&open(&folder)), Some(3.0));
+    assert_eq!(local(&open(&folder), &folder), Some(3.0));
 }
 
 #[test]
@@ -66,7 +70,7 @@ fn a_crash_between_two_files_loses_nothing() {
     std::fs::write(&entry, stored).unwrap();
     let ledger = open(&folder);
     assert_eq!(ledger.outstanding(), []);
-    assert_eq!(local(&ledger), Some(1.0));
+    assert_eq!(local(&ledger, &folder), Some(1.0));
 }
 
 #[test]
