@@ -295,7 +295,7 @@ impl DataError {
                 folder,
                 file: _,
                 problem,
-            } => format!("an image in {folder}, which the agent's log names, {problem}"),
+            } => format!("a file in {folder}, which the agent's log names, {problem}"),
             DataError::Missing { .. }
             | DataError::Read { .. }
             | DataError::Gzip { .. }

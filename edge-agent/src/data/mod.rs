@@ -285,7 +285,7 @@ fn read_rows(
     let columns = Columns::new(&header, table, &spec.label)?;
     let splitter = Splitter::new(&header, split)?;
 
-    let mut collector = Collector::new(&columns, &spec.label, table.window);
+    let mut collector = Collector::new(&columns, &spec.label, table.window, ring);
     let mut record = ByteRecord::new();
     let mut rows = 0u64;
     let mut line = reader.position().line();
@@ -317,10 +317,13 @@ struct Collector<'a> {
     columns: &'a Columns,
     label: &'a Label,
     window: Option<Window>,
+    ring: bool,
     train: Sequence,
     test: Sequence,
     /// Of rows whose part is not known yet: their numbers in the file.
     later: Vec<u64>,
+    /// The first of them without a weight, and what is wrong with it.
+    unweighted: Option<(u64, DataError)>,
     unlabelled: u64,
     /// Rows that were left out, and what was wrong with the first.
     unfit: u64,
@@ -328,14 +331,16 @@ struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    fn new(columns: &'a Columns, label: &'a Label, window: Option<Window>) -> Self {
+    fn new(columns: &'a Columns, label: &'a Label, window: Option<Window>, ring: bool) -> Self {
         Self {
             columns,
             label,
             window,
+            ring,
             train: Sequence::default(),
             test: Sequence::default(),
             later: Vec::new(),
+            unweighted: None,
             unlabelled: 0,
             unfit: 0,
             first_unfit: None,
@@ -378,7 +383,8 @@ impl<'a> Collector<'a> {
             self.unlabelled += 1;
             return Ok(());
         }
-        let weight = self.columns.weight(header, record, row)?;
+        let weight = self.columns.weight(header, record, row);
+        let weight = self.needed(weight, row, part)?;
         let kept = self.train.raw.len() + self.test.raw.len();
         if kept + self.columns.width() > CELLS_MAX {
             return Err(DataError::TooLarge {
@@ -404,6 +410,24 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// The weight of a row where it trains: what tests counts once. A ring's rows are left out one by one, so that
+    /// it must be known of each when it is read.
+    fn needed(
+        &mut self,
+        weight: Result<Option<f32>, DataError>,
+        row: u64,
+        part: Part,
+    ) -> Result<Option<f32>, DataError> {
+        match (weight, part) {
+            (Err(_), Part::Test) => Ok(Some(1.0)),
+            (Err(error), Part::Later) if !self.ring => {
+                self.unweighted.get_or_insert((row, error));
+                Ok(Some(1.0))
+            }
+            (weight, _) => weight,
+        }
+    }
+
     fn finish(
         mut self,
         file: &str,
@@ -413,6 +437,11 @@ impl<'a> Collector<'a> {
         let columns = self.columns.width();
         if !self.later.is_empty() {
             let first_test_row = splitter.first_test_row(rows_in_file);
+            if let Some((row, error)) = self.unweighted.take()
+                && row < first_test_row
+            {
+                return Err(error);
+            }
             let trains = self.later.partition_point(|&row| row < first_test_row);
             self.test = self.train.split_off(trains, columns);
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fl_model::{JobId, Phase};
-use fl_runtime::store::{Access, Outbox, StoreError, read_file, write_atomic};
+use fl_runtime::store::{Access, Outbox, StoreError, read_file, sync_folder, write_atomic};
 use fl_wire::{Encoded as _, LocalObject, PendingObject};
 
 use super::{LOCAL_FOLDER, LedgerError, OUTBOX_FOLDER};
@@ -110,7 +110,10 @@ impl Locals {
             path: self.folder.clone(),
             source,
         };
-        fs::create_dir_all(&self.folder).map_err(failed)?;
+        if !self.folder.is_dir() {
+            fs::create_dir_all(&self.folder).map_err(failed)?;
+            self.folder.parent().map_or(Ok(()), sync_folder)?;
+        }
         write_atomic(&self.folder.join(job.as_str()), &bytes, Access::Owner)?;
         self.prune().map_err(failed)?;
         Ok(())

@@ -108,7 +108,8 @@ fn answer(array: &mut Array<'_>, label: &Label, example: u64) -> Result<Option<A
             Some(class) => Ok(Some(Answer::Class(class as u32))),
             // Without the number: what an error says may leave the device.
             None => Err(array.place.wrong(format!(
-                "example {example} is of none of the job's {} classes: a label is the index of its class, from 0",
+                "example {example} is of none of the job's {} classes: a label is the index of its class, from 0; where -1 or \
+                 another number stands for no label, store the arrays without these examples",
                 classes.len()
             ))),
         };

@@ -18,6 +18,9 @@ use super::{Answer, CELLS_MAX, DataError, LocalData, Parts, Splitter, Tensor, ch
 /// Names of files that are images.
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 
+/// Files that Windows leaves in folders of images.
+const FILE_MANAGERS: [&str; 2] = ["Thumbs.db", "desktop.ini"];
+
 /// Largest file of an image, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -142,6 +145,21 @@ fn folders<'a>(folder: &Entry, label: &'a Label) -> Result<Vec<&'a str>, DataErr
         Label::Class { classes, .. } => &classes[..],
         _ => &[],
     };
+    if !folder.place.exists() && folder.place.parent().is_some_and(Path::exists) {
+        return Err(DataError::Layout {
+            file: folder
+                .name
+                .parent()
+                .unwrap_or(&folder.name)
+                .display()
+                .to_string(),
+            problem: format!(
+                "its folder {} does not exist: make it, with a folder of images for each class, or set data.file to the \
+                 folder that holds it",
+                folder.name.file_name().unwrap_or_default().display()
+            ),
+        });
+    }
     let found = names(folder, Path::is_dir)?;
     if let Some(other) = found.iter().find(|name| !classes.contains(name)) {
         return Err(DataError::Layout {
@@ -168,10 +186,17 @@ fn files(folder: &Entry) -> Result<Vec<String>, DataError> {
     };
     match found.iter().find(|name| !is_image(name)) {
         None => Ok(found),
-        Some(other) => {
-            let problem = "is none: a class's folder holds .png, .jpg and .jpeg files alone";
-            Err(folder.wrong(other, problem.to_owned()))
-        }
+        Some(other) => Err(folder.wrong(other, stray(other))),
+    }
+}
+
+/// What is wrong with a file of that name among images, and what to do.
+fn stray(name: &str) -> String {
+    match FILE_MANAGERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        true => "is no image but what a file manager has left there: remove it".to_owned(),
+        false => "is no image: a class's folder holds .png, .jpg and .jpeg files alone, and hidden ones are passed by; \
+                  move it away"
+            .to_owned(),
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use fl_model::Digest;
 use sha2::{Digest as _, Sha256};
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::super::error::DataError;
 use super::npy::{Array, MAGIC, Place};
@@ -72,7 +72,15 @@ impl Store {
             Kind::Npz(archive) => {
                 let names = names_of(archive.file_names().flatten());
                 match archive.by_name(&format!("{name}{EXTENSION}")) {
-                    Ok(member) => Array::open(place, BufReader::new(member)),
+                    Ok(member) => match member.compression() {
+                        CompressionMethod::Stored | CompressionMethod::Deflated => {
+                            Array::open(place, BufReader::new(member))
+                        }
+                        other => Err(place.wrong(format!(
+                            "is compressed by {other}, and deflate alone is read: store it with \
+                             numpy.savez_compressed or numpy.savez"
+                        ))),
+                    },
                     Err(ZipError::FileNotFound) => Err(missing(&place, &names)),
                     Err(error) => {
                         Err(place.wrong(format!("cannot be read ({error}): store it again")))

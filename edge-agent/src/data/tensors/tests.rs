@@ -298,6 +298,10 @@ fn what_is_wrong_with_arrays_is_named() {
         &["\"y\"", "example 3", "2 classes", "index"],
     );
     labels(
+        npy("|i1", false, &[10], &[0, 1, 0, 255, 0, 1, 0, 1, 0, 1]),
+        &["example 3", "-1", "without these examples"],
+    );
+    labels(
         npy("|u1", false, &[10], &[0, 1].repeat(6)),
         &["\"y\" goes on behind"],
     );
@@ -421,6 +425,25 @@ fn a_damaged_member_is_called_damaged_whatever_it_holds() {
             let expected = format!("array {name:?} is damaged");
             assert!(error.contains(&expected), "{expected} in {error}");
         }
+    }
+}
+
+#[test]
+fn a_member_compressed_in_another_way_is_told_how_to_store_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.npz");
+    let mut bytes = npz(&good());
+    // The method stands in the header before a member and in the directory at the end: bzip2.
+    for (header, method) in [(b"PK\x03\x04", 8), (b"PK\x01\x02", 10)] {
+        let found = bytes.windows(4).enumerate();
+        let found = found.filter(|(_, own)| own == header);
+        let places: Vec<usize> = found.map(|(at, _)| at + method).collect();
+        places.into_iter().for_each(|at| bytes[at] = 12);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let error = load(&path, &x()).unwrap_err().to_string();
+    for part in ["data.npz", "\"y\"", "savez_compressed", "deflate"] {
+        assert!(error.contains(part), "{part:?} in {error}");
     }
 }
 

@@ -108,6 +108,14 @@ fn colours_stand_in_the_jobs_layout_and_sizes_are_scaled_on_demand() {
     );
     let scaled = of_images(4, 4, 3, ImageLayout::ChannelsLast, true);
     assert_eq!(first(&scaled, 48).len(), 48);
+    // A coloured image as a grey one: Rec. 709.
+    let colours = [255, 0, 0, 0, 255, 0, 0, 0, 255].repeat(2);
+    let path = folder.path().join("pictures/cat/0.png");
+    RgbImage::from_raw(3, 2, colours)
+        .unwrap()
+        .save(path)
+        .unwrap();
+    assert_eq!(first(&grey(), 3), [54.0, 182.0, 18.0]);
     let jpeg = folder.path().join("pictures/cat/0.JPG");
     let image = DynamicImage::ImageLuma8(GrayImage::from_pixel(3, 2, image::Luma([200])));
     image.save_with_format(jpeg, ImageFormat::Jpeg).unwrap();
@@ -148,8 +156,16 @@ fn what_is_wrong_with_images_is_named() {
     };
     check(&cut, &grey(), &["dog/3.png"], &["3.png"]);
     let text = |folder: &Path| std::fs::write(folder.join("dog/notes.txt"), "").unwrap();
-    check(&text, &grey(), &["dog/notes.txt", ".png"], &["notes"]);
-    let hidden = |folder: &Path| std::fs::write(folder.join("dog/.hidden"), "").unwrap();
+    check(
+        &text,
+        &grey(),
+        &["dog/notes.txt is no image", ".png", "move it away"],
+        &["notes"],
+    );
+    let left = |folder: &Path| std::fs::write(folder.join("dog/Thumbs.db"), "").unwrap();
+    let parts = ["dog/Thumbs.db", "file manager", "remove it"];
+    check(&left, &grey(), &parts, &["Thumbs"]);
+    let hidden = |folder: &Path| std::fs::write(folder.join("dog/.DS_Store"), "").unwrap();
     let folder = images(&["cat", "dog"]);
     hidden(&folder.path().join("pictures"));
     load(folder.path(), &grey()).unwrap();
@@ -169,7 +185,10 @@ fn what_is_wrong_with_images_is_named() {
         &[],
     );
     let none = |folder: &Path| std::fs::remove_dir_all(folder).unwrap();
-    check(&none, &grey(), &["pictures", "does not exist"], &[]);
+    let parts = ["folder pictures does not exist", "each class", "data.file"];
+    check(&none, &grey(), &parts, &[]);
+    let all = |folder: &Path| std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    check(&all, &grey(), &["does not exist", "set data.file"], &[]);
     let column = Split::Column {
         column: "part".to_owned(),
         train: "a".to_owned(),
