@@ -1,10 +1,11 @@
-"""Judges an exported model from outside: ONNX Runtime for Python on the raw CSV files, or on arrays.
+"""Judges an exported model from outside: ONNX Runtime for Python on the raw CSV files, arrays or images.
 
 usage: judge.py MODEL DATA_FOLDER HOW
 HOW is JSON: {"label": {"column": C}, "split": {"first_row": N}}. The label may have "above" (a
 number) or "classes" (texts); the split may be {"column": C, "test": TEXT} instead. For a model that takes
 windows, "stride" says how many rows lie between their starts; their answer is that of their last row.
 For .npz files: {"label": {"array": A}, "split": {"test_fraction": F}, "inputs": {NAME: A}}.
+For folders of grey PNG files by class: {"label": {"classes": [...]}, "split": {"test_fraction": F}, "images": FOLDER}.
 Prints, as JSON, per device the truth and the model's outputs of every labelled test example, in order.
 """
 
@@ -12,7 +13,9 @@ import csv
 import gzip
 import json
 import math
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +71,14 @@ def verdict(truths, outputs):
     return {"truths": truths, "outputs": outputs.reshape(-1).tolist()}
 
 
+def first_test(count, how):
+    return count - int(count * how["split"]["test_fraction"] + 0.5)
+
+
 def of_arrays(session, path, how):
     arrays = np.load(path)
     labels = arrays[how["label"]["array"]]
-    first = len(labels) - int(len(labels) * how["split"]["test_fraction"] + 0.5)
+    first = first_test(len(labels), how)
     kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
     feed = {
         own.name: arrays[how["inputs"][own.name]][first:].astype(kinds[own.type])
@@ -81,12 +88,58 @@ def of_arrays(session, path, how):
     return verdict(labels[first:].tolist(), outputs)
 
 
+def predicted(left, up, corner):
+    """Paeth's choice among the neighbours of a byte (PNG specification, section 9.4)."""
+    distances = (abs(up - corner), abs(left - corner), abs(left + up - 2 * corner))
+    return (left, up, corner)[distances.index(min(distances))]
+
+
+def grey_png(path):
+    """The pixels of a grey PNG of eight bits, with nothing but the standard library."""
+    content, at, packed = path.read_bytes(), 8, b""
+    while at < len(content):
+        (length,) = struct.unpack(">I", content[at : at + 4])
+        kind, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
+        if kind == b"IHDR":
+            width, height, *form = struct.unpack(">IIBBBBB", body)
+            assert form == [8, 0, 0, 0, 0], f"{path} is no plain grey PNG"
+        packed += body if kind == b"IDAT" else b""
+        at += 12 + length
+    lines, above, rows = zlib.decompress(packed), [0] * width, []
+    for start in range(0, height * (width + 1), width + 1):
+        kind, row = lines[start], []
+        for column, byte in enumerate(lines[start + 1 : start + 1 + width]):
+            left, corner = (row[-1], above[column - 1]) if row else (0, 0)
+            up = above[column]
+            from_neighbours = (0, left, up, (left + up) // 2, predicted(left, up, corner))[kind]
+            row.append((byte + from_neighbours) % 256)
+        rows.append(row)
+        above = row
+    return rows
+
+
+def of_images(session, path, how):
+    truths, images = [], []
+    for index, name in enumerate(how["label"]["classes"]):
+        files = sorted((path / how["images"] / name).glob("*.png"))
+        for file in files[first_test(len(files), how) :]:
+            truths.append(index)
+            images.append([grey_png(file)])
+    (own,) = session.get_inputs()
+    (outputs,) = session.run(None, {own.name: np.array(images, np.float32)})
+    return verdict(truths, outputs)
+
+
 def main():
     model, data, how = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
     session = onnxruntime.InferenceSession(model)
     if "inputs" in how:
         paths = sorted(data.glob("*/*.npz"))
         print(json.dumps({path.stem: of_arrays(session, path, how) for path in paths}))
+        return
+    if "images" in how:
+        paths = sorted(data.glob("*/*"))
+        print(json.dumps({path.name: of_images(session, path, how) for path in paths}))
         return
     properties = session.get_modelmeta().custom_metadata_map
     names = json.loads(properties["feature_names"])

@@ -1,4 +1,4 @@
-//! The outside judge: ONNX Runtime for Python on the raw CSV files.
+//! The outside judge: ONNX Runtime for Python on the raw CSV files, arrays or images.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,6 +41,16 @@ impl How {
             "label": {"array": "labels"},
             "split": {"test_fraction": 0.25},
             "inputs": {"image": "images"},
+        }))
+    }
+
+    /// The same digits as images: of each class the last quarter.
+    pub fn digit_images() -> Self {
+        let classes: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+        Self(json!({
+            "label": {"classes": classes},
+            "split": {"test_fraction": 0.25},
+            "images": "images",
         }))
     }
 
@@ -104,7 +114,7 @@ impl Verdict {
     }
 }
 
-/// Runs an exported model over every device's raw CSV file, or `.npz`, below `data`.
+/// Runs an exported model over every device's raw CSV file, `.npz` or images below `data`.
 pub fn python_verdicts(model: &Path, data: &Path, how: &How) -> BTreeMap<String, Verdict> {
     let python = PythonRuntime::find(&root()).expect("Python with onnxruntime");
     let script = root().join("tests/support/judge.py");
