@@ -1,6 +1,7 @@
 //! Federations of real processes, in small and in `xtask demo`.
 
 mod demo;
+mod folders;
 mod networks;
 mod outage;
 mod own_job;

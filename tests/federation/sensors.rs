@@ -5,8 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use serde_json::Value;
-use tributary_tests::{PATIENCE, Stage, assert_traces_are_clean, hospitals, root};
+use tributary_tests::{PATIENCE, Stage, assert_traces_are_clean, fixed_round, hospitals, root};
 use xtask::demo::{Federation, Job, agent_name};
 
 const ROUNDS: u32 = 6;
@@ -126,11 +125,9 @@ fn strike(federation: &mut Federation, round: u32) -> Option<Strike> {
                 Some(read.split_once("; since")?.0.to_owned())
             });
             rows = read.or(rows.take());
-            let state = fs::read(home.join("state.json")).unwrap_or_default();
-            let state: Value = serde_json::from_slice(&state).unwrap_or_default();
             // Where the device was not in time for the round, there is nothing to strike.
-            let at = state["data"]["round"].as_u64().unwrap_or(0);
-            Ok((at >= u64::from(round)).then_some(at))
+            let at = fixed_round(&home);
+            Ok((at >= round).then_some(at))
         });
     let noted = noted.expect("rows of a round");
     federation.fleet.kill(&name).expect("it runs");
@@ -139,7 +136,7 @@ fn strike(federation: &mut Federation, round: u32) -> Option<Strike> {
     federation.fleet.restart(&name).expect("it was killed");
     Some(Strike {
         round,
-        rows: rows.filter(|_| noted == u64::from(round))?,
+        rows: rows.filter(|_| noted == round)?,
         in_training,
     })
 }

@@ -2,6 +2,7 @@
 
 mod claims;
 mod demo;
+mod digits;
 mod judge;
 mod stage;
 mod traces;
@@ -16,8 +17,11 @@ use xtask::workspace;
 
 pub use claims::{Claim, claims};
 pub use demo::{Demo, processes_of};
+pub use digits::draw_digits;
 pub use judge::{How, Verdict, python_verdicts};
-pub use stage::{Stage, hospitals, hospitals_job, some_stations, stations, stations_job};
+pub use stage::{
+    Stage, fixed_round, hospitals, hospitals_job, some_stations, stations, stations_job,
+};
 pub use traces::{Collector, assert_traces_are_clean, of_trace, outline};
 
 /// A loaded machine must not fail a test.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use fl_telemetry::check::{CollectedSpan, read_json};
 use fl_view::{JobEvent, RoundView};
+use serde_json::Value;
 use tempfile::TempDir;
 use xtask::demo::{
     CLOUD_ROOT, Course, EDGE_AGENT, Federation, Job, News, Programs, Region, Results, Watch,
@@ -227,6 +228,14 @@ impl Stage {
     pub fn traces_file(&self) -> String {
         std::fs::read_to_string(self.results.traces()).expect("a merged file")
     }
+}
+
+/// The round whose rows the agent of that home fixed last; 0 before the first.
+pub fn fixed_round(home: &Path) -> u32 {
+    let state = std::fs::read(home.join("state.json")).unwrap_or_default();
+    let state: Value = serde_json::from_slice(&state).unwrap_or_default();
+    let round = state["data"]["round"].as_u64().unwrap_or(0);
+    round.try_into().expect("a round")
 }
 
 fn first_in(outbox: &Path) -> Option<PathBuf> {
