@@ -80,7 +80,9 @@ fn strike(federation: &mut Federation, round: u32, images: &Path) -> bool {
     let mut names: Vec<_> = names.map(|entry| entry.expect("an entry").path()).collect();
     names.sort();
     fs::copy(&names[0], of_digit.join(format!("more-{round}.png"))).expect("one more");
-    fs::copy(&names[1], &names[2]).expect("another in its place");
+    let other = images.join(".other");
+    fs::copy(&names[1], &other).expect("another");
+    fs::rename(&other, &names[2]).expect("in its place");
     federation.fleet.restart(&name).expect("it was killed");
     in_training
 }

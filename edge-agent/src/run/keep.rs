@@ -1,8 +1,9 @@
 //! Second names for a device's files, so that what they held is there again after they have changed.
 //!
-//! A file is shared with its copy where the file system can do that, copied where all of them are small, and
+//! A file is shared with its copy where the file system can do that, copied where they are few and small, and
 //! linked otherwise: a link outlives that the file is replaced, removed or grows, and its digest tells where it
-//! was rewritten.
+//! was rewritten. Images are many and seldom rewritten, and a folder that gets one more each round is not copied
+//! each round.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 /// Files that are larger together are not copied, in bytes.
 const COPY_BYTES_MAX: u64 = 16 << 20;
+
+/// More files are not copied.
+const COPY_FILES_MAX: usize = 64;
 
 /// More files are not kept.
 const FILES_MAX: usize = 1 << 20;
@@ -50,6 +54,7 @@ fn keep_all(from: &Path, to: &Path, names: &[PathBuf]) -> io::Result<()> {
     for name in names {
         bytes = bytes.saturating_add(fs::metadata(at(from, name))?.len());
     }
+    let is_small = names.len() <= COPY_FILES_MAX && bytes <= COPY_BYTES_MAX;
     let mut by = By::Sharing;
     let mut folder = None;
     for name in names {
@@ -58,7 +63,7 @@ fn keep_all(from: &Path, to: &Path, names: &[PathBuf]) -> io::Result<()> {
             folder = to.parent().map(Path::to_owned);
             fs::create_dir_all(folder.as_deref().unwrap_or(&to))?;
         }
-        by = keep_one(&from, &to, by, bytes)?;
+        by = keep_one(&from, &to, by, is_small)?;
     }
     // One flush for all of them: a folder may hold thousands.
     match File::open(to) {
@@ -77,11 +82,11 @@ enum By {
     Linking,
 }
 
-fn keep_one(from: &Path, to: &Path, by: By, all_bytes: u64) -> io::Result<By> {
+fn keep_one(from: &Path, to: &Path, by: By, is_small: bool) -> io::Result<By> {
     if by == By::Sharing && share(from, to).is_ok() {
         return Ok(By::Sharing);
     }
-    if by <= By::Copying && all_bytes <= COPY_BYTES_MAX && fs::copy(from, to).is_ok() {
+    if by <= By::Copying && is_small && fs::copy(from, to).is_ok() {
         return Ok(By::Copying);
     }
     if by < By::Linking {
@@ -101,7 +106,7 @@ fn share(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
 
@@ -143,6 +148,27 @@ mod tests {
         check(COPY_BYTES_MAX - 3, false);
         check(COPY_BYTES_MAX - 3, true);
         check(COPY_BYTES_MAX, false);
+    }
+
+    #[test]
+    fn of_many_files_none_is_written_again() {
+        let check = |files: usize, is_small: bool| {
+            let folder = tempfile::tempdir().unwrap();
+            let (own, copy) = (folder.path().join("own"), folder.path().join("copy"));
+            fs::create_dir(&own).unwrap();
+            let names: Vec<PathBuf> = (0..files).map(|file| file.to_string().into()).collect();
+            for name in &names {
+                fs::write(own.join(name), "an image").unwrap();
+            }
+            keep(&own, &copy, &names).unwrap();
+            let shares = share(&own.join("0"), &folder.path().join("shared")).is_ok();
+            for name in &names {
+                let kept = fs::metadata(copy.join(name)).unwrap();
+                assert!(shares || (kept.nlink() == 1) == is_small, "{name:?}");
+            }
+        };
+        check(COPY_FILES_MAX, true);
+        check(COPY_FILES_MAX + 1, false);
     }
 
     #[test]
