@@ -3,17 +3,20 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
-use tributary_tests::{PATIENCE, Stage, assert_traces_are_clean, draw_digits, fixed_round, root};
+use tributary_tests::{
+    LOOK_AGAIN, PATIENCE, Stage, assert_traces_are_clean, draw_digits, fixed_round, root,
+};
 use xtask::demo::{Federation, Job, agent_name, discover};
 
-const ROUNDS: u32 = 4;
+const ROUNDS: u32 = 3;
 const DEVICES: u32 = 4;
 const STRUCK: &str = "desk-1";
 /// Its images at first.
 const EXAMPLES: usize = 450;
 /// Passes over the images that take so long that a kill falls into them.
-const EPOCHS: u32 = 40;
+const EPOCHS: u32 = 20;
 
 #[test]
 fn an_agent_killed_in_a_round_trains_on_the_same_images() {
@@ -40,6 +43,7 @@ fn an_agent_killed_in_a_round_trains_on_the_same_images() {
         }
     });
     stage.wait_for_empty_outboxes();
+    wait_for_no_snapshots(&stage);
     stage.end();
 
     assert_eq!(course.trained(), ROUNDS, "as many rounds as were asked for");
@@ -59,6 +63,19 @@ fn an_agent_killed_in_a_round_trains_on_the_same_images() {
     let again = read.iter().filter(|times| **times > 1).count();
     assert!(again >= in_training, "{in_training} {read:?}\n{log}");
     assert_traces_are_clean(&course, &stage.kept_spans());
+}
+
+/// Waits until no device keeps the images of a round: the job is over.
+fn wait_for_no_snapshots(stage: &Stage) {
+    let end = Instant::now() + PATIENCE;
+    let regions = stage.federation.regions().iter();
+    for device in regions.flat_map(|region| &region.devices) {
+        let home = stage.federation.home(&agent_name(device.id.as_str()));
+        while home.join("snapshot").exists() {
+            assert!(Instant::now() < end, "{} keeps its images", device.id);
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
 }
 
 /// Kills the device as soon as it has fixed its images of a round, changes its folder, and starts it again: whether
