@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
-use crate::attributes::{int, ints};
+use crate::attributes::{self, int, ints};
 use crate::error::ModelError;
 use crate::graph::Value;
 use crate::kernels::Kernels;
@@ -343,7 +343,13 @@ impl GraphBuilder {
             }
             None => self.node("Shape", &[&value.name], &[]),
         };
-        self.node("ConstantOfShape", &[&shape], &[])
+        self.zeros(&shape)
+    }
+
+    /// Float zeros in a shape. What they are is written out, since tract has float64 where a node does not say.
+    pub(crate) fn zeros(&mut self, shape: &str) -> String {
+        let zero = attributes::tensor("value", encode_f32("", &[1], &[0.0]));
+        self.node("ConstantOfShape", &[shape], &[zero])
     }
 
     /// Drops nodes and initialisers that no output needs, such as those that computed a shape which

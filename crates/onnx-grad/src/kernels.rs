@@ -1,17 +1,20 @@
-//! What a runtime has beside ONNX's own operators.
+//! What a runtime has beside ONNX's own operators, or lacks of them.
 
 use crate::attributes::{int, ints};
 use crate::builder::GraphBuilder;
 use crate::forward::ForwardModel;
 use crate::shape::{Dim, ValueType};
 
-/// Operators of a runtime's own that graphs may use in place of ordinary ones. Without any, a graph runs
-/// wherever the user's model does.
+/// Which operators graphs may use: beside ONNX's own some of a runtime's, or of ONNX's only the simpler ones.
+/// By default all of ONNX's and nothing else, so that a graph runs wherever the user's model does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Kernels {
     /// Channels in a block of ONNX Runtime's layout for convolutions, domain `com.microsoft.nchwc`: it follows
     /// from the processor, and a graph written for another number gives wrong results.
     pub channel_block: Option<u32>,
+    /// Batch normalisation is written as sums and products and loops turn by turn, for runtimes that normalise
+    /// by constants alone and have no loops, such as tract.
+    pub simple: bool,
 }
 
 impl Kernels {

@@ -54,6 +54,7 @@ fn find() -> Result<Kernels, TrainError> {
     };
     let candidates = Kernels::CHANNEL_BLOCKS.map(|block| Kernels {
         channel_block: Some(block),
+        ..Kernels::default()
     });
     let mut candidates = candidates.into_iter();
     let found = candidates.find(|kernels| is_right(*kernels, &expected));

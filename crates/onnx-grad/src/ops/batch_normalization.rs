@@ -52,7 +52,8 @@ impl Operator for BatchNormalization {
 
     fn train(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
         let y = &site.output()?.name;
-        let batch = match site.opset >= TRAINING_MODE_SINCE {
+        let has_kernel = site.opset >= TRAINING_MODE_SINCE && !graph.kernels.simple;
+        let batch = match has_kernel {
             true => fused(site, graph)?,
             false => composed(site, graph)?,
         };
@@ -73,13 +74,13 @@ impl Operator for BatchNormalization {
 
     /// A model exported in training mode is evaluated with the running statistics all the same.
     fn evaluate(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
-        if int_or(site.proto, "training_mode", 0) == 0 && site.proto.output.len() == 1 {
+        let as_it_is =
+            int_or(site.proto, "training_mode", 0) == 0 && site.proto.output.len() == 1;
+        if as_it_is && !graph.kernels.simple {
             return Ok(false);
         }
-        let mut node = site.proto.clone();
-        node.output.truncate(1);
-        node.attribute.retain(|own| own.name() != "training_mode");
-        graph.nodes.push(node);
+        let [mean, variance] = [site.input(3)?, site.input(4)?].map(|own| &own.name);
+        normalized(site, [mean, variance], graph)?;
         for index in 1..5 {
             if let Some(output) = site.optional_output(index) {
                 let running = &site.input(4 - index % 2)?.name;
@@ -145,15 +146,22 @@ fn input_gradient(
     let shift = graph.node("Mul", &[&part, dbias], &[]);
     let bend = graph.node("Mul", &[dscale, inverse], &[]);
     let bend = graph.node("Mul", &[&part, &bend], &[]);
-    // With mean 0 and variance 1 this node is one pass of `slope·dy + shift`.
-    let zeros = graph.tensor(&[channels], &vec![0.0; channels as usize]);
-    let ones = graph.tensor(&[channels], &vec![1.0; channels as usize]);
-    let scaled = graph.node(
-        "BatchNormalization",
-        &[upstream, &slope, &shift, &zeros, &ones],
-        &[float("epsilon", 0.0)],
-    );
-    let bend = column(&bend, x.shape().len(), graph);
+    let rank = x.shape().len();
+    let scaled = match graph.kernels.simple {
+        true => {
+            let [slope, shift] = [&slope, &shift].map(|own| column(own, rank, graph));
+            let scaled = graph.node("Mul", &[upstream, &slope], &[]);
+            graph.node("Add", &[&scaled, &shift], &[])
+        }
+        false => {
+            // With mean 0 and variance 1 this node is one pass of `slope·dy + shift`.
+            let zeros = graph.tensor(&[channels], &vec![0.0; channels as usize]);
+            let ones = graph.tensor(&[channels], &vec![1.0; channels as usize]);
+            let inputs = [upstream, &slope, &shift, &zeros, &ones];
+            graph.node("BatchNormalization", &inputs, &[float("epsilon", 0.0)])
+        }
+    };
+    let bend = column(&bend, rank, graph);
     let bent = graph.node("Mul", &[centred, &bend], &[]);
     Ok(graph.node("Add", &[&scaled, &bent], &[]))
 }
@@ -189,7 +197,7 @@ fn fused(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], Strin
     Ok(statistics)
 }
 
-/// The same for operator sets whose node has only the running statistics.
+/// The same for operator sets and runtimes whose node has only the running statistics.
 fn composed(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], String> {
     let x = site.input(0)?;
     let rank = x.shape().len();
@@ -204,19 +212,32 @@ fn composed(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], St
     let centred = graph.node("Sub", &[&x.name, &beside], &[]);
     let square = graph.node("Mul", &[&centred, &centred], &[]);
     let variance = mean(&square, graph);
-    graph.node_into(
-        "BatchNormalization",
-        &[
-            &x.name,
-            &site.input(1)?.name,
-            &site.input(2)?.name,
-            &middle,
-            &variance,
-        ],
-        &[float("epsilon", epsilon(site))],
-        site.output()?.name.clone(),
-    );
+    normalized(site, [&middle, &variance], graph)?;
     Ok([middle, variance])
+}
+
+/// The output by a mean and a variance, as in evaluation.
+fn normalized(
+    site: &Site<'_>,
+    [mean, variance]: [&str; 2],
+    graph: &mut GraphBuilder,
+) -> Result<(), String> {
+    let (x, y) = (site.input(0)?, site.output()?.name.clone());
+    let [scale, bias] = [site.input(1)?, site.input(2)?].map(|own| &own.name);
+    if !graph.kernels.simple {
+        let inputs = [&x.name, scale, bias, mean, variance];
+        let attributes = [float("epsilon", epsilon(site))];
+        graph.node_into("BatchNormalization", &inputs, &attributes, y);
+        return Ok(());
+    }
+    let rank = x.shape().len();
+    let inverse = inverse_deviation(variance, epsilon(site), graph);
+    let slope = graph.node("Mul", &[scale, &inverse], &[]);
+    let [mean, slope, bias] = [mean, &slope, bias].map(|own| column(own, rank, graph));
+    let centred = graph.node("Sub", &[&x.name, &mean], &[]);
+    let stretched = graph.node("Mul", &[&centred, &slope], &[]);
+    graph.node_into("Add", &[&stretched, &bias], &[], y);
+    Ok(())
 }
 
 /// `before·momentum + batch·(1 − momentum)`.

@@ -152,7 +152,7 @@ fn whole<'a>(
         within: site
             .optional(LENGTHS)
             .map(|lengths| within(&lengths.name, layer.steps, graph)),
-        zeros: graph.node("ConstantOfShape", &[&sizes], &[]),
+        zeros: graph.zeros(&sizes),
     })
 }
 

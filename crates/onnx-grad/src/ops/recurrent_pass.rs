@@ -2,7 +2,7 @@
 
 use super::recurrent::{Whole, part};
 use super::recurrent_layer::{B, INITIAL_H, Layer, R, W};
-use super::scan::{Turn, scan};
+use super::scan::{Over, Turn, scan};
 use crate::attributes::int;
 use crate::builder::GraphBuilder;
 use crate::graph::Site;
@@ -221,7 +221,7 @@ impl<'a> Pass<'a> {
         &self,
         initial: &str,
         values: &[&str],
-        body: impl FnOnce(&mut GraphBuilder, &str, &[String]) -> String,
+        body: impl Fn(&mut GraphBuilder, &str, &[String]) -> String,
         graph: &mut GraphBuilder,
     ) -> String {
         let values: Vec<String> = values
@@ -229,19 +229,19 @@ impl<'a> Pass<'a> {
             .map(|value| self.by_step(value, 1, graph))
             .collect();
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        let turns = scan(
-            graph,
-            self.reverse,
-            [initial],
-            &values,
-            |graph, [state], values| {
-                let next = body(graph, state, values);
-                Turn {
-                    states: [next.clone()],
-                    kept: [next],
-                }
-            },
-        );
+        let over = Over {
+            steps: self.layer.steps,
+            backwards: self.reverse,
+            initial: [initial],
+            sequences: &values,
+        };
+        let turns = scan(graph, &over, |graph, [state], values| {
+            let next = body(graph, state, values);
+            Turn {
+                states: [next.clone()],
+                kept: [next],
+            }
+        });
         let [kept] = turns.kept;
         kept
     }
@@ -254,7 +254,7 @@ impl<'a> Pass<'a> {
         initial: [&str; STATES],
         values: &[(&str, i64)],
         kept: [i64; KEPT],
-        body: impl FnOnce(&mut GraphBuilder, &Step<'_, STATES>) -> Turn<STATES, KEPT>,
+        body: impl Fn(&mut GraphBuilder, &Step<'_, STATES>) -> Turn<STATES, KEPT>,
         graph: &mut GraphBuilder,
     ) -> Turn<STATES, KEPT> {
         let loops = values
@@ -264,23 +264,23 @@ impl<'a> Pass<'a> {
         sequences.extend(self.arriving.clone());
         sequences.extend(self.within.clone());
         let sequences: Vec<&str> = sequences.iter().map(String::as_str).collect();
-        let turns = scan(
-            graph,
-            !self.reverse,
+        let over = Over {
+            steps: self.layer.steps,
+            backwards: !self.reverse,
             initial,
-            &sequences,
-            |graph, states, elements| {
-                let (own, more) = elements.split_at(values.len());
-                let mut more = more.iter().map(String::as_str);
-                let step = Step {
-                    states,
-                    values: own,
-                    arriving: self.arriving.as_ref().and_then(|_| more.next()),
-                    within: self.within.as_ref().and_then(|_| more.next()),
-                };
-                body(graph, &step)
-            },
-        );
+            sequences: &sequences,
+        };
+        let turns = scan(graph, &over, |graph, states, elements| {
+            let (own, more) = elements.split_at(values.len());
+            let mut more = more.iter().map(String::as_str);
+            let step = Step {
+                states,
+                values: own,
+                arriving: self.arriving.as_ref().and_then(|_| more.next()),
+                within: self.within.as_ref().and_then(|_| more.next()),
+            };
+            body(graph, &step)
+        });
         let mut widths = kept.into_iter();
         let flat = |value: String| {
             let width = widths.next().unwrap_or(1) * self.layer.hidden;

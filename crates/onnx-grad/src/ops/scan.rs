@@ -1,5 +1,6 @@
-//! Scan: a loop in a graph. ONNX Runtime runs one as fast as its steps written out, and loads it at once
-//! however many there are; nodes by the thousand take it minutes.
+//! Scan: a loop in a graph. ONNX Runtime runs one as fast as its turns written out, and loads it at once
+//! however many there are; nodes by the thousand take it minutes. For runtimes without loops they are written
+//! out.
 
 use crate::attributes::{self, int, ints};
 use crate::builder::GraphBuilder;
@@ -13,15 +14,76 @@ pub(super) struct Turn<const STATES: usize, const KEPT: usize> {
     pub(super) kept: [String; KEPT],
 }
 
-/// Runs a body for each element along the first axis of the sequences, backwards if so wanted. The body is
-/// given the states and the elements, and may read all other values of the graph.
+/// What a loop goes over.
+pub(super) struct Over<'a, const STATES: usize> {
+    /// Length of the sequences.
+    pub(super) steps: i64,
+    /// Whether the last element comes first.
+    pub(super) backwards: bool,
+    /// The states that the first turn begins with.
+    pub(super) initial: [&'a str; STATES],
+    /// Values `[T, …]`, of which each turn gets one element.
+    pub(super) sequences: &'a [&'a str],
+}
+
+/// Runs a body for each element along the first axis of the sequences. The body is given the states and the
+/// elements, and may read all other values of the graph.
 pub(super) fn scan<const STATES: usize, const KEPT: usize>(
     graph: &mut GraphBuilder,
-    backwards: bool,
-    initial: [&str; STATES],
-    sequences: &[&str],
-    body: impl FnOnce(&mut GraphBuilder, &[String; STATES], &[String]) -> Turn<STATES, KEPT>,
+    over: &Over<'_, STATES>,
+    body: impl Fn(&mut GraphBuilder, &[String; STATES], &[String]) -> Turn<STATES, KEPT>,
 ) -> Turn<STATES, KEPT> {
+    match graph.kernels.simple {
+        true => written_out(graph, over, body),
+        false => looped(graph, over, body),
+    }
+}
+
+/// The turns one after the other.
+fn written_out<const STATES: usize, const KEPT: usize>(
+    graph: &mut GraphBuilder,
+    over: &Over<'_, STATES>,
+    body: impl Fn(&mut GraphBuilder, &[String; STATES], &[String]) -> Turn<STATES, KEPT>,
+) -> Turn<STATES, KEPT> {
+    let first = graph.integers(&[0]);
+    let ones = vec![1; over.steps as usize];
+    let cut = over.sequences.iter();
+    let cut: Vec<Vec<String>> = cut.map(|value| graph.split(value, 0, &ones)).collect();
+    let mut states = over.initial.map(str::to_owned);
+    let mut kept = [(); KEPT].map(|()| vec![String::new(); ones.len()]);
+    let mut turns: Vec<usize> = (0..ones.len()).collect();
+    if over.backwards {
+        turns.reverse();
+    }
+    for at in turns {
+        let own = cut.iter().map(|parts| &parts[at]);
+        let elements: Vec<String> = own
+            .map(|part| graph.node("Squeeze", &[part, &first], &[]))
+            .collect();
+        let turn = body(graph, &states, &elements);
+        for (all, own) in kept.iter_mut().zip(&turn.kept) {
+            all[at] = graph.node("Unsqueeze", &[own, &first], &[]);
+        }
+        states = turn.states;
+    }
+    Turn {
+        states,
+        kept: kept.map(|parts| graph.concat(&parts, 0)),
+    }
+}
+
+/// A node that runs the turns.
+fn looped<const STATES: usize, const KEPT: usize>(
+    graph: &mut GraphBuilder,
+    over: &Over<'_, STATES>,
+    body: impl Fn(&mut GraphBuilder, &[String; STATES], &[String]) -> Turn<STATES, KEPT>,
+) -> Turn<STATES, KEPT> {
+    let Over {
+        backwards,
+        initial,
+        sequences,
+        ..
+    } = *over;
     let outside = std::mem::take(&mut graph.nodes);
     let states = initial.map(|_| graph.fresh("fl.state"));
     let elements: Vec<String> = sequences.iter().map(|_| graph.fresh("fl.step")).collect();
