@@ -1,12 +1,11 @@
-//! The buffers of a step: one batch, bound to a training session.
+//! The buffers of a step: one batch in a session's memory.
 
 use fl_model::Loss;
 use onnx_grad::{ForwardModel, GradientGraph, InputKind, NoiseSlot, TrainingGraph};
-use ort::session::{IoBinding, Session};
-use ort::value::{PrimitiveTensorElementType, Tensor};
 use rand::{Rng, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::engine::{Binding, Memory, Numbers, Place};
 use crate::error::TrainError;
 use crate::examples::{Examples, Input, Targets};
 
@@ -46,115 +45,120 @@ impl<'a> From<&'a GradientGraph> for Feed<'a> {
     }
 }
 
-/// Buffers for batches of one size, and the bindings of a session to them.
-pub(crate) struct Batch {
-    inputs: Vec<Buffer>,
-    target: Buffer,
-    weight: Option<Tensor<f32>>,
-    noise: Vec<(Tensor<f32>, f32)>,
-    loss_sum: Tensor<f32>,
-    bindings: Vec<IoBinding>,
+/// What a graph takes and gives beside a batch: inputs and outputs by name.
+#[derive(Default)]
+pub(crate) struct Carried<'a> {
+    pub(crate) inputs: Vec<(&'a str, Place)>,
+    pub(crate) outputs: Vec<(&'a str, Numbers)>,
 }
 
-enum Buffer {
-    Numbers(Tensor<f32>),
-    Indices(Tensor<i64>),
+/// Buffers for batches of one size, and the runs that read them.
+pub(crate) struct Batch {
+    inputs: Vec<Place>,
+    target: Place,
+    weight: Option<Numbers>,
+    noise: Vec<(Numbers, f32)>,
+    loss_sum: Numbers,
+    runs: Vec<Binding>,
 }
 
 impl Batch {
-    /// Buffers for so many rows, and so many bindings to them; `carry` binds what else the graph takes and
-    /// gives, by the number of the binding.
+    /// Buffers for so many rows, and a run for each of what graphs carry beside.
     ///
     /// # Errors
     /// The runtime's.
     pub(crate) fn new(
-        session: &Session,
+        memory: &mut dyn Memory,
         model: &ForwardModel,
         feed: Feed<'_>,
         loss: Loss,
         rows: usize,
-        bindings: usize,
-        mut carry: impl FnMut(&mut IoBinding, usize) -> Result<(), TrainError>,
+        carried: &[Carried<'_>],
     ) -> Result<Self, TrainError> {
-        let buffer = |kind: InputKind, dims: &[u64]| -> Result<Buffer, TrainError> {
-            Ok(match kind {
-                InputKind::F32 => Buffer::Numbers(tensor(session, rows, dims)?),
-                InputKind::I64 => Buffer::Indices(tensor(session, rows, dims)?),
+        let mut buffer = |kind: InputKind, dims: &[u64]| {
+            let shape = shape_of(dims, rows);
+            Ok::<_, TrainError>(match kind {
+                InputKind::F32 => Place::Numbers(memory.numbers(&shape)?),
+                InputKind::I64 => Place::Indices(memory.indices(&shape)?),
             })
         };
         let inputs = model.inputs().into_iter();
-        let inputs: Vec<Buffer> = inputs
+        let inputs: Vec<Place> = inputs
             .map(|own| buffer(own.kind, &own.dims))
             .collect::<Result<_, _>>()?;
         let target = match loss {
             Loss::SoftmaxCrossEntropy => buffer(InputKind::I64, &[])?,
             _ => buffer(InputKind::F32, &model.output_dims())?,
         };
-        let weight = feed.weight.map(|_| tensor::<f32>(session, rows, &[]));
+        let weight = feed.weight.map(|_| memory.numbers(&[rows]));
         let weight = weight.transpose()?;
-        let noise: Vec<(Tensor<f32>, f32)> = feed
-            .noise
-            .iter()
-            .map(|slot| Ok((noise_buffer(session, slot, rows)?, slot.keep)))
-            .collect::<Result<_, TrainError>>()?;
-        let mut loss_sum = Tensor::new(session.allocator(), Vec::<i64>::new())?;
-        let mut bind = |index: usize| {
-            let mut binding = session.create_binding()?;
-            for (name, buffer) in feed.inputs.iter().zip(&inputs) {
-                bind_input(&mut binding, name, buffer)?;
-            }
-            bind_input(&mut binding, feed.target, &target)?;
-            if let (Some(name), Some(weight)) = (feed.weight, &weight) {
-                binding.bind_input(name, weight)?;
-            }
-            for (slot, (tensor, _)) in feed.noise.iter().zip(&noise) {
-                binding.bind_input(&slot.input, tensor)?;
-            }
-            binding.bind_output(feed.loss_sum, &mut loss_sum)?;
-            carry(&mut binding, index)?;
-            Ok::<_, TrainError>(binding)
-        };
-        let bindings = (0..bindings).map(&mut bind).collect::<Result<_, _>>()?;
-        Ok(Self {
+        let noise = feed.noise.iter().map(|slot| {
+            let at = memory.numbers(&noise_shape(slot, rows))?;
+            Ok((at, slot.keep))
+        });
+        let noise = noise.collect::<Result<Vec<_>, TrainError>>()?;
+        let mut batch = Self {
             inputs,
             target,
             weight,
             noise,
-            loss_sum,
-            bindings,
-        })
+            loss_sum: memory.numbers(&[])?,
+            runs: Vec::new(),
+        };
+        for carried in carried {
+            let mut reads = batch.reads(&feed);
+            reads.extend(&carried.inputs);
+            let mut writes = carried.outputs.clone();
+            writes.push((feed.loss_sum, batch.loss_sum));
+            batch.runs.push(memory.bind(&reads, &writes)?);
+        }
+        Ok(batch)
     }
 
-    /// The binding of that number.
-    pub(crate) fn binding(&self, index: usize) -> &IoBinding {
-        &self.bindings[index]
+    /// The graph's inputs that the buffers hold.
+    fn reads<'a>(&self, feed: &Feed<'a>) -> Vec<(&'a str, Place)> {
+        let names = feed.inputs.iter().map(String::as_str);
+        let mut reads: Vec<(&str, Place)> = names.zip(self.inputs.iter().copied()).collect();
+        reads.push((feed.target, self.target));
+        reads.extend(feed.weight.zip(self.weight.map(Place::Numbers)));
+        let noise = feed.noise.iter().zip(&self.noise);
+        reads.extend(noise.map(|(slot, (at, _))| (&*slot.input, Place::Numbers(*at))));
+        reads
     }
 
-    /// Sum of the losses of the batch's examples, after a step.
-    pub(crate) fn loss_sum(&self) -> f32 {
-        self.loss_sum.extract_tensor().1[0]
+    /// Runs the graph with what is carried of that number, and gives the sum of the losses of the batch's
+    /// examples.
+    pub(crate) fn run(&self, memory: &mut dyn Memory, carried: usize) -> Result<f32, TrainError> {
+        memory.run(self.runs[carried])?;
+        Ok(memory.read(self.loss_sum)[0])
     }
 
     /// Copies the chosen examples into the buffers, and what they count where the graph asks for it: 1 where
     /// there are no weights.
-    pub(crate) fn fill(&mut self, examples: &Examples, weights: Option<&[f32]>, chosen: &[u32]) {
-        if let Some(tensor) = &mut self.weight {
-            let into = tensor.extract_tensor_mut().1;
+    pub(crate) fn fill(
+        &self,
+        memory: &mut dyn Memory,
+        examples: &Examples,
+        weights: Option<&[f32]>,
+        chosen: &[u32],
+    ) {
+        if let Some(at) = self.weight {
+            let into = memory.write(at);
             match weights {
                 Some(all) => gather(into, all, chosen),
                 None => into.fill(1.0),
             }
         }
-        for (buffer, input) in self.inputs.iter_mut().zip(examples.inputs()) {
-            match (buffer, input) {
-                (Buffer::Numbers(tensor), Input::Numbers(all)) => {
-                    gather(tensor.extract_tensor_mut().1, all.data(), chosen);
+        for (place, input) in self.inputs.iter().zip(examples.inputs()) {
+            match (place, input) {
+                (Place::Numbers(at), Input::Numbers(all)) => {
+                    gather(memory.write(*at), all.data(), chosen);
                 }
-                (Buffer::Indices(tensor), Input::Indices(all)) => {
-                    gather(tensor.extract_tensor_mut().1, all.data(), chosen);
+                (Place::Indices(at), Input::Indices(all)) => {
+                    gather(memory.write_indices(*at), all.data(), chosen);
                 }
-                (Buffer::Numbers(tensor), Input::Windows(all)) => {
-                    let into = tensor.extract_tensor_mut().1;
+                (Place::Numbers(at), Input::Windows(all)) => {
+                    let into = memory.write(*at);
                     let each = into.chunks_exact_mut(all.elements()).zip(chosen);
                     each.for_each(|(into, &window)| all.gather(window as usize, into));
                 }
@@ -162,58 +166,39 @@ impl Batch {
                 _ => unreachable!("an input of another kind than the model's"),
             }
         }
-        match (&mut self.target, examples.targets()) {
-            (Buffer::Indices(tensor), Targets::Classes(all)) => {
-                gather(tensor.extract_tensor_mut().1, all, chosen);
+        match (self.target, examples.targets()) {
+            (Place::Indices(at), Targets::Classes(all)) => {
+                gather(memory.write_indices(at), all, chosen);
             }
-            (Buffer::Numbers(tensor), Targets::Values(all)) => {
-                gather(tensor.extract_tensor_mut().1, all, chosen);
-            }
+            (Place::Numbers(at), Targets::Values(all)) => gather(memory.write(at), all, chosen),
             // `check_examples` has compared the targets with the loss, from which the buffer comes.
             _ => unreachable!("targets of another kind than the loss"),
         }
     }
 
     /// Draws the random numbers of the next step.
-    pub(crate) fn draw(&mut self, random: &mut impl Rng) {
-        for (tensor, keep) in &mut self.noise {
+    pub(crate) fn draw(&self, memory: &mut dyn Memory, random: &mut impl Rng) {
+        for (at, keep) in &self.noise {
             // Of 2^32 equally likely numbers those below this give a 1.
             let below = (f64::from(*keep) * (1u64 << 32) as f64) as u64;
-            let numbers = tensor.extract_tensor_mut().1.iter_mut();
+            let numbers = memory.write(*at).iter_mut();
             numbers.for_each(|to| *to = f32::from(u8::from(u64::from(random.next_u32()) < below)));
         }
     }
 }
 
-fn bind_input(binding: &mut IoBinding, name: &str, buffer: &Buffer) -> Result<(), TrainError> {
-    match buffer {
-        Buffer::Numbers(tensor) => binding.bind_input(name, tensor)?,
-        Buffer::Indices(tensor) => binding.bind_input(name, tensor)?,
-    }
-    Ok(())
+/// The shape of so many rows of these dimensions.
+pub(crate) fn shape_of(dims: &[u64], rows: usize) -> Vec<usize> {
+    let own = dims.iter().map(|size| *size as usize);
+    std::iter::once(rows).chain(own).collect()
 }
 
-/// A tensor for so many rows of these dimensions.
-fn tensor<T: PrimitiveTensorElementType + std::fmt::Debug>(
-    session: &Session,
-    rows: usize,
-    dims: &[u64],
-) -> Result<Tensor<T>, TrainError> {
-    let own = dims.iter().map(|size| *size as i64);
-    let shape: Vec<i64> = std::iter::once(rows as i64).chain(own).collect();
-    Ok(Tensor::new(session.allocator(), shape)?)
-}
-
-fn noise_buffer(
-    session: &Session,
-    slot: &NoiseSlot,
-    rows: usize,
-) -> Result<Tensor<f32>, TrainError> {
-    let mut shape: Vec<i64> = slot.dims.iter().map(|size| *size as i64).collect();
+fn noise_shape(slot: &NoiseSlot, rows: usize) -> Vec<usize> {
+    let mut shape: Vec<usize> = slot.dims.iter().map(|size| *size as usize).collect();
     if let Some(axis) = slot.batch_axis {
-        shape[axis] *= rows as i64;
+        shape[axis] *= rows;
     }
-    Ok(Tensor::new(session.allocator(), shape)?)
+    shape
 }
 
 /// Copies the chosen rows; how wide one is follows from the buffer, which holds as many.
@@ -222,18 +207,6 @@ fn gather<T: Copy>(buffer: &mut [T], all: &[T], chosen: &[u32]) {
     for (to, &row) in buffer.chunks_exact_mut(width).zip(chosen) {
         to.copy_from_slice(&all[row as usize * width..][..width]);
     }
-}
-
-/// A tensor that the runtime owns.
-pub(crate) fn filled(
-    session: &Session,
-    shape: &[u64],
-    fill: impl FnOnce(&mut [f32]),
-) -> Result<Tensor<f32>, TrainError> {
-    let dims: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
-    let mut tensor = Tensor::new(session.allocator(), dims)?;
-    fill(tensor.extract_tensor_mut().1);
-    Ok(tensor)
 }
 
 /// The generator of the random numbers of steps; apart from that of the order of examples, which so is the

@@ -23,13 +23,13 @@ pub enum TrainError {
         /// What the loader says.
         reason: String,
     },
-    /// The process has loaded another ONNX Runtime already; there can be only one.
+    /// The process has another runtime already; there can be only one.
     #[error(
-        "ONNX Runtime is loaded from {loaded} already, it cannot be loaded from {path} as well"
+        "{running} runs the models of this process already, ONNX Runtime cannot be loaded from {path} as well"
     )]
     RuntimeTwice {
         /// The one in use.
-        loaded: PathBuf,
+        running: String,
         /// The one asked for.
         path: PathBuf,
     },
@@ -39,6 +39,12 @@ pub enum TrainError {
     /// ONNX Runtime refused a graph or a run.
     #[error("ONNX Runtime: {0}")]
     Runtime(#[from] ort::Error),
+    /// tract refused a graph or a run.
+    #[cfg(feature = "tract")]
+    #[error(
+        "tract cannot run this model: {0}; the README of onnx-grad lists what it runs, ONNX Runtime runs the others"
+    )]
+    Tract(String),
     /// Examples do not fit the model or each other.
     #[error("examples: {0}")]
     Examples(String),
@@ -71,5 +77,12 @@ pub enum TrainError {
 impl From<ort::Error<ort::session::builder::SessionBuilder>> for TrainError {
     fn from(error: ort::Error<ort::session::builder::SessionBuilder>) -> Self {
         Self::Runtime(error.into())
+    }
+}
+
+#[cfg(feature = "tract")]
+impl From<tract_onnx::prelude::TractError> for TrainError {
+    fn from(error: tract_onnx::prelude::TractError) -> Self {
+        Self::Tract(format!("{error:#}"))
     }
 }

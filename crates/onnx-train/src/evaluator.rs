@@ -5,14 +5,13 @@ use std::ops::Range;
 
 use fl_model::Loss;
 use onnx_grad::{EvalGraph, ForwardModel};
-use ort::session::{Session, SessionInputValue};
-use ort::value::{PrimitiveTensorElementType, Tensor, TensorRef};
 
+use crate::batch::shape_of;
+use crate::engine::{Session, View, load};
 use crate::error::TrainError;
 use crate::examples::{Examples, Input, Targets};
 use crate::kernels::parse_for_runtime;
-use crate::model::{check_examples, check_parameters, elements, names};
-use crate::runtime::session;
+use crate::model::{check_examples, check_parameters, elements, names, sizes};
 use crate::source::Model;
 
 /// Numbers of a batch's input, at most; a single wide row is still run.
@@ -23,7 +22,7 @@ pub struct Evaluator {
     model: ForwardModel,
     loss: Loss,
     graph: EvalGraph,
-    session: Session,
+    session: Box<dyn Session>,
 }
 
 /// What the model says of each example.
@@ -78,7 +77,7 @@ impl Evaluator {
     pub fn new<'a>(model: impl Into<Model<'a>>, loss: Loss) -> Result<Self, TrainError> {
         let model = parse_for_runtime(model.into())?;
         let graph = EvalGraph::new(&model, loss)?;
-        let session = session(&graph.bytes)?;
+        let session = load(&graph.bytes)?;
         Ok(Self {
             model,
             loss,
@@ -148,73 +147,68 @@ impl Evaluator {
         let rows = examples.rows();
         let widest = examples.inputs().iter().map(Input::columns).max();
         let batch_rows = (BATCH_ELEMENTS_MAX / widest.unwrap_or(1)).clamp(1, rows);
-        let tensors: Vec<Tensor<f32>> = self
-            .model
-            .parameters()
-            .iter()
-            .zip(parameters)
-            .map(|(own, values)| {
-                let dims: Vec<i64> = own.shape.iter().map(|size| *size as i64).collect();
-                Tensor::from_array((dims, values.clone()))
-            })
-            .collect::<Result<_, _>>()?;
-
         let mut logits = Vec::with_capacity(rows * self.graph.logits_width);
         let mut losses = Vec::with_capacity(rows);
         let (own, target_dims) = (self.model.inputs(), self.model.output_dims());
+        let outputs = [self.graph.logits.as_str(), &self.graph.loss];
         for from in (0..rows).step_by(batch_rows) {
             let chunk = from..rows.min(from + batch_rows);
-            let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = Vec::new();
-            for ((name, own), given) in self.graph.inputs.iter().zip(&own).zip(examples.inputs()) {
-                let value = match given {
-                    Input::Numbers(all) => rows_of(all.data(), &own.dims, &chunk)?,
-                    Input::Indices(all) => rows_of(all.data(), &own.dims, &chunk)?,
-                    Input::Windows(all) => {
-                        let shape = shape_of(&own.dims, &chunk);
-                        Tensor::from_array((shape, all.gathered(chunk.clone())))?.into()
-                    }
-                };
-                inputs.push((name.as_str().into(), value));
+            let given: Vec<Chunk<'_>> = examples
+                .inputs()
+                .iter()
+                .map(|input| Chunk::of(input, &chunk))
+                .collect();
+            let mut inputs: Vec<(&str, View<'_>)> = Vec::new();
+            for ((name, own), given) in self.graph.inputs.iter().zip(&own).zip(&given) {
+                inputs.push((name, given.view(shape_of(&own.dims, chunk.len()))));
             }
             let target = match examples.targets() {
-                Targets::Classes(all) => rows_of(all, &[], &chunk)?,
-                Targets::Values(all) => rows_of(all, &target_dims, &chunk)?,
+                Targets::Classes(all) => View::Indices(vec![chunk.len()], &all[chunk.clone()]),
+                Targets::Values(all) => {
+                    let width = elements(&target_dims);
+                    let own = &all[chunk.start * width..chunk.end * width];
+                    View::Numbers(shape_of(&target_dims, chunk.len()), own)
+                }
             };
-            inputs.push((self.graph.target.as_str().into(), target));
-            for (name, tensor) in self.graph.parameters.iter().zip(&tensors) {
-                inputs.push((name.as_str().into(), tensor.into()));
+            inputs.push((&self.graph.target, target));
+            let names = self.graph.parameters.iter();
+            let known = self.model.parameters().iter().zip(parameters);
+            for (name, (own, values)) in names.zip(known) {
+                inputs.push((name, View::Numbers(sizes(&own.shape), values)));
             }
-            let outputs = self.session.run(inputs)?;
-            logits.extend_from_slice(
-                outputs[self.graph.logits.as_str()]
-                    .try_extract_tensor::<f32>()?
-                    .1,
-            );
-            losses.extend_from_slice(
-                outputs[self.graph.loss.as_str()]
-                    .try_extract_tensor::<f32>()?
-                    .1,
-            );
+            let made = self.session.run(&inputs, &outputs)?;
+            for (all, own) in [&mut logits, &mut losses].into_iter().zip(made) {
+                all.extend(own);
+            }
         }
         Ok((logits, losses))
     }
 }
 
-/// Some rows of all, each of these dimensions, without a copy.
-fn rows_of<'a, T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(
-    all: &'a [T],
-    dims: &[u64],
-    rows: &Range<usize>,
-) -> Result<SessionInputValue<'a>, TrainError> {
-    let width = elements(dims);
-    let chunk = &all[rows.start * width..rows.end * width];
-    Ok(TensorRef::from_array_view((shape_of(dims, rows), chunk))?.into())
+/// Some examples of an input.
+pub(crate) enum Chunk<'a> {
+    Numbers(Cow<'a, [f32]>),
+    Indices(&'a [i64]),
 }
 
-/// The shape of some rows, each of these dimensions.
-fn shape_of(dims: &[u64], rows: &Range<usize>) -> Vec<i64> {
-    let own = dims.iter().map(|size| *size as i64);
-    std::iter::once(rows.len() as i64).chain(own).collect()
+impl<'a> Chunk<'a> {
+    pub(crate) fn of(input: &'a Input, chunk: &Range<usize>) -> Self {
+        let each = input.columns();
+        let own = chunk.start * each..chunk.end * each;
+        match input {
+            Input::Numbers(all) => Chunk::Numbers(all.data()[own].into()),
+            Input::Indices(all) => Chunk::Indices(&all.data()[own]),
+            Input::Windows(all) => Chunk::Numbers(all.gathered(chunk.clone()).into()),
+        }
+    }
+
+    /// The same in that shape.
+    pub(crate) fn view(&self, shape: Vec<usize>) -> View<'_> {
+        match self {
+            Self::Numbers(all) => View::Numbers(shape, all),
+            Self::Indices(all) => View::Indices(shape, all),
+        }
+    }
 }
 
 impl Evaluation {

@@ -1,17 +1,12 @@
 //! A finished model on raw columns or tensors, judged as its user would judge it.
 
-use std::borrow::Cow;
-use std::ops::Range;
-
 use fl_model::Loss;
-use onnx_grad::{Ending, ending};
-use ort::session::{Session, SessionInputValue};
-use ort::value::{Outlet, TensorRef, ValueType};
+use onnx_grad::{Ending, Interface, Port, ending};
 
+use crate::engine::{Session, View, load};
 use crate::error::TrainError;
-use crate::evaluator::likeliest;
+use crate::evaluator::{Chunk, likeliest};
 use crate::examples::{Input, Targets};
-use crate::runtime::session;
 
 /// Examples that go through the model at once.
 const EXAMPLES_MAX: usize = 4096;
@@ -25,7 +20,8 @@ const PROBABILITY_MIN: f64 = f32::MIN_POSITIVE as f64;
 /// A model that takes raw columns, `[N, C]` or windows of them `[N, T, C]`, or raw tensors, as `export` makes
 /// it.
 pub struct ExportedModel {
-    session: Session,
+    session: Box<dyn Session>,
+    interface: Interface,
     /// Place among the outputs of the one that is judged.
     output: usize,
     ending: Ending,
@@ -61,17 +57,18 @@ impl ExportedModel {
     /// # Errors
     /// As for [`Self::new`], or there is no such output.
     pub fn of_output(model: &[u8], name: Option<&str>) -> Result<Self, TrainError> {
-        let session = session(model)?;
-        let mut outputs = session.outputs().iter().map(|output| output.name());
+        let session = load(model)?;
+        let interface = Interface::of(model)?;
+        let mut outputs = interface.outputs.iter();
         let output = match name {
             None => 0,
             Some(name) => outputs
                 .position(|own| own == name)
                 .ok_or_else(|| TrainError::Examples(format!("the model has no output `{name}`")))?,
         };
-        drop(outputs);
         Ok(Self {
             ending: ending(model, name)?,
+            interface,
             output,
             session,
         })
@@ -79,8 +76,8 @@ impl ExportedModel {
 
     /// Names of the inputs, in the order of the model.
     pub fn inputs(&self) -> Vec<String> {
-        let inputs = self.session.inputs().iter();
-        inputs.map(|input| input.name().to_owned()).collect()
+        let inputs = self.interface.inputs.iter();
+        inputs.map(|input| input.name.clone()).collect()
     }
 
     /// What the judged output gives, row-major; `raw` has an input for each of the model's, in its order, and NaN is a
@@ -97,31 +94,27 @@ impl ExportedModel {
         for from in (0..rows).step_by(at_once) {
             let chunk = from..rows.min(from + at_once);
             let given: Vec<Chunk<'_>> = raw.iter().map(|input| Chunk::of(input, &chunk)).collect();
-            let mut values: Vec<SessionInputValue<'_>> = Vec::new();
-            for (own, given) in shapes.iter().zip(&given) {
-                let shape: Vec<usize> = std::iter::once(chunk.len())
-                    .chain(own.iter().copied())
-                    .collect();
-                values.push(match given {
-                    Chunk::Numbers(all) => TensorRef::from_array_view((shape, &**all))?.into(),
-                    Chunk::Indices(all) => TensorRef::from_array_view((shape, *all))?.into(),
-                });
+            let mut values: Vec<(&str, View<'_>)> = Vec::new();
+            for ((own, dims), given) in self.interface.inputs.iter().zip(&shapes).zip(&given) {
+                let shape = std::iter::once(chunk.len()).chain(dims.iter().copied());
+                values.push((&own.name, given.view(shape.collect())));
             }
-            let outputs = self.session.run(&values[..])?;
-            predicted.extend_from_slice(outputs[self.output].try_extract_tensor::<f32>()?.1);
+            let output = &self.interface.outputs[self.output];
+            let made = self.session.run(&values, &[output])?;
+            predicted.extend(made.into_iter().flatten());
         }
         Ok(predicted)
     }
 
     /// The dimensions of an example of each input, where what is given fits them.
     fn shapes(&self, raw: Raw<'_>) -> Result<Vec<Vec<usize>>, TrainError> {
-        let inputs = self.session.inputs();
+        let inputs = &self.interface.inputs;
         if inputs.len() != raw.len() {
             let (takes, given) = (inputs.len(), raw.len());
             let what = format!("the model takes {takes} inputs, {given} are given");
             return Err(TrainError::Examples(what));
         }
-        let shape = |(own, given): (&Outlet, &Input)| match (dims(own), given) {
+        let shape = |(own, given): (&Port, &Input)| match (own.dims.clone(), given) {
             (Some(dims), Input::Windows(windows)) if dims == windows.dims() => Ok(dims),
             (Some(dims), Input::Numbers(_) | Input::Indices(_))
                 if dims.iter().product::<usize>() == given.columns() =>
@@ -129,7 +122,7 @@ impl ExportedModel {
                 Ok(dims)
             }
             (dims, _) => {
-                let (name, columns) = (own.name(), given.columns());
+                let (name, columns) = (&own.name, given.columns());
                 Err(TrainError::Examples(format!(
                     "the model's input `{name}` takes {:?}, examples of {columns} elements are given; is it of another job?",
                     dims.unwrap_or_default()
@@ -222,33 +215,6 @@ impl ExportedModel {
             }
         }
     }
-}
-
-/// Some examples of an input.
-enum Chunk<'a> {
-    Numbers(Cow<'a, [f32]>),
-    Indices(&'a [i64]),
-}
-
-impl<'a> Chunk<'a> {
-    fn of(input: &'a Input, chunk: &Range<usize>) -> Self {
-        let each = input.columns();
-        let own = chunk.start * each..chunk.end * each;
-        match input {
-            Input::Numbers(all) => Chunk::Numbers(all.data()[own].into()),
-            Input::Indices(all) => Chunk::Indices(&all.data()[own]),
-            Input::Windows(all) => Chunk::Numbers(all.gathered(chunk.clone()).into()),
-        }
-    }
-}
-
-/// Dimensions of one example of a tensor; none where they are not known.
-fn dims(input: &Outlet) -> Option<Vec<usize>> {
-    let ValueType::Tensor { shape, .. } = input.dtype() else {
-        return None;
-    };
-    let own = shape.iter().skip(1);
-    own.map(|size| usize::try_from(*size).ok()).collect()
 }
 
 /// The loss of one output at that distance from its target.

@@ -5,11 +5,10 @@ use std::ops::Range;
 use fl_model::{FeatureSpec, Normalization, TensorInput};
 use onnx_grad::features::{ENCODED, RAW, encode_graph, prepare_graph};
 use onnx_grad::tensors::scale_graph;
-use ort::value::TensorRef;
 
+use crate::engine::{View, load};
 use crate::error::TrainError;
 use crate::examples::Matrix;
-use crate::runtime::session;
 
 /// Rows that go through the graph at once.
 const ROWS_MAX: usize = 4096;
@@ -79,15 +78,13 @@ fn run_rows(graph: &[u8], features: &FeatureSpec, raw: &[f32]) -> Result<Matrix,
 /// Runs a graph over examples of these dimensions, so many at once.
 fn run(graph: &[u8], raw: &[f32], dims: &[usize], at_once: usize) -> Result<Vec<f32>, TrainError> {
     let each: usize = dims.iter().product();
-    let mut session = session(graph)?;
+    let mut session = load(graph)?;
     let mut made = Vec::with_capacity(raw.len());
     for chunk in raw.chunks(at_once * each) {
-        let shape: Vec<usize> = std::iter::once(chunk.len() / each)
-            .chain(dims.iter().copied())
-            .collect();
-        let input = TensorRef::from_array_view((shape, chunk))?;
-        let outputs = session.run(ort::inputs![RAW => input])?;
-        made.extend_from_slice(outputs[ENCODED].try_extract_tensor::<f32>()?.1);
+        let shape = std::iter::once(chunk.len() / each).chain(dims.iter().copied());
+        let input = View::Numbers(shape.collect(), chunk);
+        let outputs = session.run(&[(RAW, input)], &[ENCODED])?;
+        made.extend(outputs.into_iter().flatten());
     }
     Ok(made)
 }

@@ -2,14 +2,13 @@
 
 use fl_model::Loss;
 use onnx_grad::{Differentiated, ForwardModel, GradientGraph};
-use ort::value::Tensor;
 
-use crate::batch::{Batch, filled, noise};
+use crate::batch::{Batch, Carried, noise};
+use crate::engine::{Place, filled, load};
 use crate::error::TrainError;
 use crate::examples::Examples;
 use crate::kernels::parse_for_runtime;
-use crate::model::{check_examples, check_parameters};
-use crate::runtime::session;
+use crate::model::{check_examples, check_parameters, sizes};
 use crate::source::Model;
 
 /// What a batch says of the parameters.
@@ -58,46 +57,28 @@ pub(crate) fn of_model(
         None => Differentiated::new(model, loss)?,
     };
     let graph = GradientGraph::new(differentiated);
-    let mut session = session(&graph.bytes)?;
-    let tensors = |filling: bool| -> Result<Vec<Tensor<f32>>, TrainError> {
-        let slots = graph.parameters.iter().zip(parameters);
-        let tensor = slots.map(|(slot, values)| {
-            filled(&session, &slot.shape, |data| {
-                if filling {
-                    data.copy_from_slice(values);
-                }
-            })
-        });
-        tensor.collect()
-    };
-    let given = tensors(true)?;
-    let mut made = tensors(false)?;
+    let mut session = load(&graph.bytes)?;
+    let memory = &mut *session.memory();
+    let mut carried = Carried::default();
+    for (slot, values) in graph.parameters.iter().zip(parameters) {
+        let shape = sizes(&slot.shape);
+        let given = filled(memory, &shape, values)?;
+        carried.inputs.push((&slot.input, Place::Numbers(given)));
+        carried
+            .outputs
+            .push((&slot.output, memory.numbers(&shape)?));
+    }
     let rows = examples.rows();
-    let mut batch = Batch::new(
-        &session,
-        model,
-        (&graph).into(),
-        loss,
-        rows,
-        1,
-        |binding, _| {
-            let slots = graph.parameters.iter();
-            for (slot, (given, made)) in slots.zip(given.iter().zip(&mut made)) {
-                binding.bind_input(&slot.input, given)?;
-                binding.bind_output(&slot.output, made)?;
-            }
-            Ok(())
-        },
-    )?;
+    let feed = (&graph).into();
+    let carried = [carried];
+    let batch = Batch::new(memory, model, feed, loss, rows, &carried)?;
     let all: Vec<u32> = (0..rows as u32).collect();
-    batch.fill(examples, weights, &all);
-    batch.draw(&mut noise(seed));
-    session.run_binding(batch.binding(0))?;
+    batch.fill(memory, examples, weights, &all);
+    batch.draw(memory, &mut noise(seed));
+    let loss_sum = batch.run(memory, 0)?;
+    let made = carried[0].outputs.iter();
     Ok(Gradients {
-        loss: f64::from(batch.loss_sum()) / rows as f64,
-        by_parameter: made
-            .iter()
-            .map(|tensor| tensor.extract_tensor().1.to_vec())
-            .collect(),
+        loss: f64::from(loss_sum) / rows as f64,
+        by_parameter: made.map(|(_, at)| memory.read(*at).to_vec()).collect(),
     })
 }

@@ -10,6 +10,8 @@ use crate::error::TrainError;
 use crate::examples::{Examples, Matrix, Targets};
 use crate::gradient::{Gradients, of_model};
 use crate::model::elements;
+#[cfg(feature = "tract")]
+use crate::runtime::{Runtime, runtime};
 use crate::source::Model;
 
 /// Examples of the trial.
@@ -26,6 +28,13 @@ static KERNELS: OnceLock<Kernels> = OnceLock::new();
 /// It cannot be trained, or the runtime is not loaded.
 pub(crate) fn parse_for_runtime(model: Model<'_>) -> Result<ForwardModel, TrainError> {
     let model = model.parse()?;
+    #[cfg(feature = "tract")]
+    if let Runtime::Tract = runtime()? {
+        return Ok(model.with_kernels(Kernels {
+            simple: true,
+            ..Kernels::default()
+        }));
+    }
     // The trial takes a while, 14 ms, which most models need not spend.
     if !model.could_use_kernels() {
         return Ok(model);

@@ -17,6 +17,7 @@
 //! then those that do not.
 
 mod batch;
+mod engine;
 mod error;
 mod evaluator;
 mod examples;

@@ -352,6 +352,11 @@ pub(crate) fn elements(dims: &[u64]) -> usize {
     dims.iter().product::<u64>() as usize
 }
 
+/// Dimensions as memory counts them.
+pub(crate) fn sizes(dims: &[u64]) -> Vec<usize> {
+    dims.iter().map(|size| *size as usize).collect()
+}
+
 /// `x [1, 28, 28] of float32`, for messages.
 fn show_inputs(inputs: &[InputInfo]) -> String {
     let show = |input: &InputInfo| {

@@ -1,4 +1,4 @@
-//! The one ONNX Runtime environment of the process, and sessions in it.
+//! The one runtime of the process, and sessions in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,38 +13,80 @@ use crate::error::TrainError;
 /// Environment variable that names the ONNX Runtime shared library.
 pub const RUNTIME_PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
 
-struct Loaded {
+/// What runs the graphs of this process.
+pub(crate) enum Runtime {
+    OnnxRuntime(Library),
+    #[cfg(feature = "tract")]
+    Tract,
+}
+
+/// A library of ONNX Runtime.
+pub(crate) struct Library {
     path: PathBuf,
     environment: Environment,
 }
 
-static LOADED: OnceLock<Loaded> = OnceLock::new();
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
-/// Loads ONNX Runtime from the given shared library, or from the one that `ORT_DYLIB_PATH` names.
-/// Later calls with the same library do nothing.
+/// What runs the graphs of this process.
+///
+/// # Errors
+/// [`init_runtime`] has not been called.
+pub(crate) fn runtime() -> Result<&'static Runtime, TrainError> {
+    RUNTIME.get().ok_or(TrainError::RuntimeMissing)
+}
+
+/// Loads ONNX Runtime from the given shared library, or from the one that `ORT_DYLIB_PATH` names. Where
+/// neither names one and the crate is built with the feature `tract`, tract runs the graphs.
+/// Later calls for the same do nothing.
 ///
 /// # Errors
 /// No library is named, it cannot be loaded, or another one is loaded already.
 pub fn init_runtime(path: Option<&Path>) -> Result<(), TrainError> {
-    let path = match path {
-        Some(path) => path.to_owned(),
-        None => match std::env::var_os(RUNTIME_PATH_VARIABLE).filter(|path| !path.is_empty()) {
-            Some(path) => PathBuf::from(path),
-            None => return Err(TrainError::RuntimePath),
-        },
-    };
+    let named = std::env::var_os(RUNTIME_PATH_VARIABLE).filter(|path| !path.is_empty());
+    let path = path.map(Path::to_owned).or(named.map(PathBuf::from));
     // A panic while loading leaves nothing half done that the guard protects.
     let _guard = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(loaded) = LOADED.get() {
-        if loaded.path == path {
-            return Ok(());
-        }
-        return Err(TrainError::RuntimeTwice {
-            loaded: loaded.path.clone(),
-            path,
-        });
+    if let Some(running) = RUNTIME.get() {
+        return running.check(path);
     }
+    let found = match path {
+        Some(path) => Runtime::OnnxRuntime(load(path)?),
+        #[cfg(feature = "tract")]
+        None => Runtime::Tract,
+        #[cfg(not(feature = "tract"))]
+        None => return Err(TrainError::RuntimePath),
+    };
+    RUNTIME.get_or_init(|| found);
+    Ok(())
+}
+
+impl Runtime {
+    /// Refuses another runtime than this one.
+    fn check(&self, path: Option<PathBuf>) -> Result<(), TrainError> {
+        let (running, path) = match (self, path) {
+            #[cfg(feature = "tract")]
+            (Self::Tract, None) => return Ok(()),
+            (Self::OnnxRuntime(_), None) => return Err(TrainError::RuntimePath),
+            (Self::OnnxRuntime(library), Some(path)) if library.path == path => return Ok(()),
+            (running, Some(path)) => (running.to_string(), path),
+        };
+        Err(TrainError::RuntimeTwice { running, path })
+    }
+}
+
+impl std::fmt::Display for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OnnxRuntime(library) => write!(f, "ONNX Runtime from {}", library.path.display()),
+            #[cfg(feature = "tract")]
+            Self::Tract => f.write_str("tract"),
+        }
+    }
+}
+
+fn load(path: PathBuf) -> Result<Library, TrainError> {
     let failed = |reason: String| TrainError::RuntimeLoad {
         path: path.clone(),
         reason,
@@ -59,8 +101,7 @@ pub fn init_runtime(path: Option<&Path>) -> Result<(), TrainError> {
         .build()
         .map_err(|error| failed(error.to_string()))?;
     environment.set_log_level(LogLevel::Error);
-    LOADED.get_or_init(|| Loaded { path, environment });
-    Ok(())
+    Ok(Library { path, environment })
 }
 
 /// A session that gives the same bits every time: one thread, no spinning, sequential execution.
@@ -80,8 +121,12 @@ pub(crate) fn profiled_session(model: &[u8], profile: &Path) -> Result<Session, 
 }
 
 fn builder() -> Result<SessionBuilder, TrainError> {
-    let loaded = LOADED.get().ok_or(TrainError::RuntimeMissing)?;
-    let builder = Session::builder(&loaded.environment)?
+    let library = match runtime()? {
+        Runtime::OnnxRuntime(library) => library,
+        #[cfg(feature = "tract")]
+        Runtime::Tract => return Err(TrainError::RuntimeMissing),
+    };
+    let builder = Session::builder(&library.environment)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_parallel_execution(false)?

@@ -2,17 +2,15 @@
 
 use fl_model::TrainingSpec;
 use onnx_grad::{ForwardModel, TrainingGraph, check_training};
-use ort::session::{IoBinding, Session};
-use ort::value::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::batch::{Batch, filled, noise};
+use crate::batch::{self, Batch, noise};
+use crate::engine::{Memory, Numbers, Place, Session, filled, load};
 use crate::error::TrainError;
 use crate::examples::Examples;
 use crate::kernels::parse_for_runtime;
-use crate::model::{check_examples, check_parameters, names};
-use crate::runtime::session;
+use crate::model::{check_examples, check_parameters, names, sizes};
 use crate::shuffle::shuffle;
 use crate::source::Model;
 use crate::weights::{check_class_weights, combined, training_graph};
@@ -22,7 +20,7 @@ pub struct LocalTrainer {
     model: ForwardModel,
     spec: TrainingSpec,
     graph: TrainingGraph,
-    session: Session,
+    session: Box<dyn Session>,
 }
 
 /// What a round of local training gave.
@@ -44,14 +42,14 @@ impl LocalTrainer {
     /// # Errors
     /// The model cannot be trained as asked, or the runtime is not loaded.
     pub fn new<'a>(model: impl Into<Model<'a>>, spec: &TrainingSpec) -> Result<Self, TrainError> {
-        Self::in_session(model.into(), spec, session)
+        Self::in_session(model.into(), spec, load)
     }
 
     /// The same, in a session that the caller makes of the graph.
     pub(crate) fn in_session(
         model: Model<'_>,
         spec: &TrainingSpec,
-        session: impl FnOnce(&[u8]) -> Result<Session, TrainError>,
+        session: impl FnOnce(&[u8]) -> Result<Box<dyn Session>, TrainError>,
     ) -> Result<Self, TrainError> {
         let model = parse_for_runtime(model)?;
         check_class_weights(&model, spec)?;
@@ -67,8 +65,8 @@ impl LocalTrainer {
 
     /// Ends the session's profile and gives its file.
     #[cfg(feature = "test")]
-    pub(crate) fn end_profiling(&mut self) -> Result<String, TrainError> {
-        Ok(self.session.end_profiling()?)
+    pub(crate) fn end_profiling(&mut self) -> Option<String> {
+        self.session.end_profiling()
     }
 
     /// What this trainer does, in a round.
@@ -113,16 +111,17 @@ impl LocalTrainer {
         self.take_weights(weights.is_some())?;
         let rows = examples.rows();
         let batch_rows = (self.spec.batch_size.max(1) as usize).min(rows);
-        let mut carried = Carried::new(
-            &self.session,
-            &self.graph,
-            parameters,
-            self.spec.learning_rate,
-        )?;
-        let mut whole = self.batch(&mut carried, batch_rows)?;
-        let mut rest = match rows % batch_rows {
+        let memory = &mut *self.session.memory();
+        let carried = Carried::new(memory, &self.graph, parameters, self.spec.learning_rate)?;
+        let sides = [0, 1].map(|from| carried.step(&self.graph, from));
+        let batch = |rows: usize, memory: &mut dyn Memory| {
+            let feed = (&self.graph).into();
+            Batch::new(memory, &self.model, feed, self.spec.loss, rows, &sides)
+        };
+        let whole = batch(batch_rows, memory)?;
+        let rest = match rows % batch_rows {
             0 => None,
-            rest_rows => Some(self.batch(&mut carried, rest_rows)?),
+            rest_rows => Some(batch(rest_rows, memory)?),
         };
 
         let mut random = ChaCha8Rng::from_seed(seed);
@@ -133,15 +132,14 @@ impl LocalTrainer {
             shuffle(&mut order, &mut random);
             let mut loss_sum = 0.0;
             for chosen in order.chunks(batch_rows) {
-                let batch = match &mut rest {
+                let batch = match &rest {
                     Some(rest) if chosen.len() < batch_rows => rest,
-                    _ => &mut whole,
+                    _ => &whole,
                 };
-                batch.fill(examples, weights.as_deref(), chosen);
-                batch.draw(&mut noise);
+                batch.fill(memory, examples, weights.as_deref(), chosen);
+                batch.draw(memory, &mut noise);
                 let side = (steps % 2) as usize;
-                self.session.run_binding(batch.binding(side))?;
-                loss_sum += f64::from(batch.loss_sum());
+                loss_sum += f64::from(batch.run(memory, side)?);
                 steps += 1;
             }
             loss = loss_sum / rows as f64;
@@ -149,7 +147,9 @@ impl LocalTrainer {
                 return Err(diverged(epoch, "the loss"));
             }
         }
-        let parameters = carried.parameters((steps % 2) as usize, parameters.len());
+        let trained = carried.sides[(steps % 2) as usize].iter();
+        let trained = trained.take(parameters.len());
+        let parameters: Vec<Vec<f32>> = trained.map(|at| memory.read(*at).to_vec()).collect();
         for (own, values) in self.model.parameters().iter().zip(&parameters) {
             if !values.iter().all(|number| number.is_finite()) {
                 return Err(diverged(
@@ -170,22 +170,9 @@ impl LocalTrainer {
     fn take_weights(&mut self, weighted: bool) -> Result<(), TrainError> {
         if self.graph.weight.is_some() != weighted {
             self.graph = training_graph(&self.model, &self.spec, weighted)?;
-            self.session = session(&self.graph.bytes)?;
+            self.session = load(&self.graph.bytes)?;
         }
         Ok(())
-    }
-
-    fn batch(&self, carried: &mut Carried, rows: usize) -> Result<Batch, TrainError> {
-        let (feed, loss) = ((&self.graph).into(), self.spec.loss);
-        Batch::new(
-            &self.session,
-            &self.model,
-            feed,
-            loss,
-            rows,
-            2,
-            |binding, from| carried.bind(binding, &self.graph, from),
-        )
     }
 }
 
@@ -199,83 +186,62 @@ fn diverged(epoch: u32, what: &str) -> TrainError {
 /// Parameters and optimiser state, twice: each step reads one side and writes the other, so that
 /// nothing is copied between steps.
 struct Carried {
-    sides: [Vec<Tensor<f32>>; 2],
-    anchors: Vec<Tensor<f32>>,
-    learning_rate: Tensor<f32>,
+    /// Parameters, then state.
+    sides: [Vec<Numbers>; 2],
+    anchors: Vec<Numbers>,
+    learning_rate: Numbers,
 }
 
 impl Carried {
     fn new(
-        session: &Session,
+        memory: &mut dyn Memory,
         graph: &TrainingGraph,
         parameters: &[Vec<f32>],
         learning_rate: f32,
     ) -> Result<Self, TrainError> {
-        let side = || -> Result<Vec<Tensor<f32>>, TrainError> {
-            let mut tensors = Vec::with_capacity(parameters.len() + graph.state.len());
+        let mut side = || -> Result<Vec<Numbers>, TrainError> {
+            let mut all = Vec::with_capacity(parameters.len() + graph.state.len());
             for (slot, values) in graph.parameters.iter().zip(parameters) {
-                tensors.push(filled(session, &slot.shape, |data| {
-                    data.copy_from_slice(values)
-                })?);
+                all.push(filled(memory, &sizes(&slot.shape), values)?);
             }
             for slot in &graph.state {
-                tensors.push(filled(session, &slot.shape, |data| {
-                    data.fill(slot.initial)
-                })?);
+                let at = memory.numbers(&sizes(&slot.shape))?;
+                memory.write(at).fill(slot.initial);
+                all.push(at);
             }
-            Ok(tensors)
+            Ok(all)
         };
+        let sides = [side()?, side()?];
         let anchored = graph.parameters.iter().zip(parameters);
         let anchors = anchored
             .filter(|(slot, _)| slot.anchor.is_some())
-            .map(|(slot, values)| filled(session, &slot.shape, |data| data.copy_from_slice(values)))
+            .map(|(slot, values)| filled(memory, &sizes(&slot.shape), values))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            sides: [side()?, side()?],
+            sides,
             anchors,
-            learning_rate: filled(session, &[], |data| data.fill(learning_rate))?,
+            learning_rate: filled(memory, &[], &[learning_rate])?,
         })
     }
 
-    /// The first so many of one side: state comes after the parameters.
-    fn parameters(&self, side: usize, count: usize) -> Vec<Vec<f32>> {
-        let tensors = self.sides[side].iter().take(count);
-        tensors
-            .map(|tensor| tensor.extract_tensor().1.to_vec())
-            .collect()
-    }
-
-    /// Binds a step that reads one side and writes the other.
-    fn bind(
-        &mut self,
-        binding: &mut IoBinding,
-        graph: &TrainingGraph,
-        from: usize,
-    ) -> Result<(), TrainError> {
-        let parameters = graph
-            .parameters
-            .iter()
-            .map(|slot| (&slot.input, &slot.output));
-        let state = graph.state.iter().map(|slot| (&slot.input, &slot.output));
-        let [first, second] = &mut self.sides;
-        let (before, after) = if from == 0 {
-            (first, second)
-        } else {
-            (second, first)
-        };
-        let pairs = before.iter().zip(after.iter_mut());
-        for ((input, output), (before, after)) in parameters.chain(state).zip(pairs) {
-            binding.bind_input(input, before)?;
-            binding.bind_output(output, after)?;
+    /// A step that reads one side and writes the other.
+    fn step<'a>(&self, graph: &'a TrainingGraph, from: usize) -> batch::Carried<'a> {
+        let parameters = graph.parameters.iter();
+        let parameters = parameters.map(|slot| (&*slot.input, &*slot.output));
+        let state = graph.state.iter();
+        let slots = parameters.chain(state.map(|slot| (&*slot.input, &*slot.output)));
+        let (before, after) = (&self.sides[from], &self.sides[1 - from]);
+        let mut step = batch::Carried::default();
+        for ((input, output), (before, after)) in slots.zip(before.iter().zip(after)) {
+            step.inputs.push((input, Place::Numbers(*before)));
+            step.outputs.push((output, *after));
         }
-        binding.bind_input(&graph.learning_rate, &self.learning_rate)?;
-        let names = graph
-            .parameters
-            .iter()
-            .filter_map(|slot| slot.anchor.as_ref());
-        for (name, tensor) in names.zip(&self.anchors) {
-            binding.bind_input(name, tensor)?;
-        }
-        Ok(())
+        let anchors = graph.parameters.iter();
+        let anchors = anchors.filter_map(|slot| slot.anchor.as_deref());
+        let beside = std::iter::once(&*graph.learning_rate).chain(anchors);
+        let places = std::iter::once(&self.learning_rate).chain(&self.anchors);
+        let places = places.copied().map(Place::Numbers);
+        step.inputs.extend(beside.zip(places));
+        step
     }
 }

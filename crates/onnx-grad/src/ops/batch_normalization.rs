@@ -74,8 +74,7 @@ impl Operator for BatchNormalization {
 
     /// A model exported in training mode is evaluated with the running statistics all the same.
     fn evaluate(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
-        let as_it_is =
-            int_or(site.proto, "training_mode", 0) == 0 && site.proto.output.len() == 1;
+        let as_it_is = int_or(site.proto, "training_mode", 0) == 0 && site.proto.output.len() == 1;
         if as_it_is && !graph.kernels.simple {
             return Ok(false);
         }

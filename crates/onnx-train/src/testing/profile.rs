@@ -8,8 +8,10 @@ use fl_model::TrainingSpec;
 use serde::Deserialize;
 
 use super::{Network, must};
-use crate::LocalTrainer;
+use crate::engine::Session;
+use crate::engine::onnx_runtime::Loaded;
 use crate::runtime::profiled_session;
+use crate::{LocalTrainer, TrainError};
 
 /// Steps that are measured, after those that warm up.
 const STEPS: usize = 20;
@@ -45,12 +47,15 @@ pub fn operator_times(network: &Network, batch: usize, folder: &Path) -> Vec<(St
         batch_size: batch as u32,
         ..TrainingSpec::plain(network.loss, 1e-4)
     };
-    let session = |graph: &[u8]| profiled_session(graph, &folder.join("profile"));
+    let session = |graph: &[u8]| -> Result<Box<dyn Session>, TrainError> {
+        let session = profiled_session(graph, &folder.join("profile"))?;
+        Ok(Box::new(Loaded(session)))
+    };
     let trainer = LocalTrainer::in_session((&network.model).into(), &spec, session);
     let mut trainer = must("trainer", trainer);
     let examples = network.examples(batch);
     must("step", trainer.run(&network.parameters, &examples, [7; 32]));
-    let file = must("profile", trainer.end_profiling());
+    let file = must("profile", trainer.end_profiling().ok_or("there is none"));
     let json = must(&file, fs::read(&file));
     must(&file, fs::remove_file(&file));
     let events: Vec<Event> = must(&file, serde_json::from_slice(&json));
