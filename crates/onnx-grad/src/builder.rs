@@ -102,7 +102,7 @@ impl GraphBuilder {
     pub(crate) fn fresh(&mut self, hint: &str) -> String {
         let mut name = hint.to_owned();
         while !self.used.insert(name.clone()) {
-            name = format!("{hint}.{}", self.next);
+            name = format!("{hint}_{}", self.next);
             self.next += 1;
         }
         name
@@ -306,12 +306,31 @@ impl GraphBuilder {
 
     /// Zeros around a value, so many before and after along each axis; less than 0 takes away.
     pub(crate) fn pad(&mut self, value: &str, before: &[i64], after: &[i64]) -> String {
+        if self.kernels.simple && before.iter().chain(after).any(|size| *size < 0) {
+            return self.crop_and_pad(value, before, after);
+        }
         let pads = [before, after].concat();
         if pads.iter().all(|size| *size == 0) {
             return value.to_owned();
         }
         let pads = self.integers(&pads);
         self.node("Pad", &[value, &pads], &[])
+    }
+
+    /// The same in two nodes: one takes away, the other adds.
+    fn crop_and_pad(&mut self, value: &str, before: &[i64], after: &[i64]) -> String {
+        let axes: Vec<i64> = (0..before.len() as i64).collect();
+        let starts: Vec<i64> = before.iter().map(|size| (-size).max(0)).collect();
+        let ends = after.iter();
+        let ends: Vec<i64> = ends
+            .map(|size| if *size < 0 { *size } else { i64::MAX })
+            .collect();
+        let cropped = self.slice(value, &axes, &starts, &ends);
+        let [before, after] = [before, after].map(|sizes| {
+            let more = sizes.iter().map(|size| *size.max(&0));
+            more.collect::<Vec<_>>()
+        });
+        self.pad(&cropped, &before, &after)
     }
 
     /// The part of a value from `start` to before `end` along each of the axes.

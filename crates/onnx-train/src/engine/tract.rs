@@ -1,6 +1,11 @@
 //! tract: Rust alone, for devices that have no build of ONNX Runtime. It needs to know all shapes, so that a
 //! graph is made ready for each set of them; a training run has one, or two where a last batch is smaller.
+//!
+//! A defect of tract is an error here, and never a panic; what it would compute wrongly is refused.
 
+mod differences;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use onnx_grad::Interface;
@@ -32,14 +37,28 @@ pub(super) struct Loaded {
 /// Reads a graph.
 pub(super) fn load(graph: &[u8]) -> Result<Loaded, TrainError> {
     let interface = Interface::of(graph)?;
-    let model = tract_onnx::onnx().model_for_read(&mut &*graph)?;
+    let onnx = tract_onnx::onnx();
+    let proto = onnx.proto_model_for_read(&mut &*graph)?;
+    differences::check(&proto)?;
     let loaded = Loaded {
-        model,
+        model: guarded(|| onnx.model_for_proto_model(&proto))?,
         interface,
         ready: Vec::new(),
     };
-    loaded.check()?;
+    guarded(|| loaded.check())?;
     Ok(loaded)
+}
+
+/// Runs what is tract's, where a panic is an error. Nothing that it may have left half done is used again.
+fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format_err!(
+            "it failed: {}",
+            text.unwrap_or("for no known reason")
+        ))
+    })
 }
 
 impl Loaded {
@@ -49,12 +68,8 @@ impl Loaded {
         let shapes = facts.map(|outlet| {
             let fact = self.model.outlet_fact(*outlet).ok()?;
             let dims = fact.shape.dims().map(|dim| dim.concretize());
-            let one = |dim| {
-                Option::map(dim, |dim: TDim| {
-                    dim.to_i64().map_or(1, |size| size as usize)
-                })
-            };
-            dims.map(one).collect()
+            let one = |dim: TDim| dim.to_i64().map_or(1, |size| size as usize);
+            dims.map(|dim| dim.map(one)).collect()
         });
         match shapes.collect::<Option<Shapes>>() {
             Some(shapes) => self.with_shapes(&shapes)?.into_typed().map(drop),
@@ -72,16 +87,22 @@ impl Loaded {
         Ok(model)
     }
 
-    /// The graph for inputs of these shapes.
+    /// The graph for inputs of these shapes, optimised where tract can.
+    fn plan(&self, shapes: &Shapes) -> TractResult<Arc<TypedSimplePlan>> {
+        let plain = self.with_shapes(shapes)?.into_typed()?;
+        match guarded(|| plain.clone().into_optimized()) {
+            Ok(optimized) => optimized.into_runnable(),
+            Err(_) => plain.into_runnable(),
+        }
+    }
+
+    /// The same, once.
     fn ready(&mut self, shapes: Shapes) -> TractResult<Arc<TypedSimplePlan>> {
         let known = self.ready.iter().position(|(own, _)| *own == shapes);
         let last = match known {
             Some(at) => self.ready.remove(at),
             None => {
-                let plan = self
-                    .with_shapes(&shapes)?
-                    .into_optimized()?
-                    .into_runnable()?;
+                let plan = guarded(|| self.plan(&shapes))?;
                 if self.ready.len() >= READY_MAX {
                     self.ready.remove(0);
                 }
@@ -129,7 +150,8 @@ impl super::Session for Loaded {
             .map(|name| self.output(name))
             .collect::<Result<_, _>>()?;
         let given = given.into_iter().map(|own| own.into_tvalue()).collect();
-        let made = self.ready(shapes)?.run(given)?;
+        let plan = self.ready(shapes)?;
+        let made = guarded(|| plan.run(given))?;
         let numbers = |at: usize| Ok(elements::<f32>(&made[at])?.to_vec());
         places.into_iter().map(numbers).collect()
     }
@@ -219,7 +241,7 @@ impl Memory for Tensors<'_> {
         let run = &mut self.runs[binding.0];
         let given = run.reads.iter().map(|at| self.tensors[*at].clone());
         let given: TVec<TValue> = given.map(TValue::from_const).collect();
-        let made = run.state.run(given)?;
+        let made = guarded(|| run.state.run(given))?;
         for (from, to) in &run.writes {
             let made = made[*from].clone().into_arc_tensor();
             let expected = &mut self.tensors[*to];
