@@ -263,6 +263,22 @@ impl GraphBuilder {
         self.node_outputs("Split", &[value, &sizes], &[int("axis", axis)], count)
     }
 
+    /// Logarithms of the softmax over an axis, into a value of that name; also where a probability rounds to 0.
+    pub(crate) fn log_softmax(&mut self, value: &str, axis: i64, output: String) {
+        if !self.kernels.simple {
+            self.node_into("LogSoftmax", &[value], &[int("axis", axis)], output);
+            return;
+        }
+        // tract takes the logarithm of the probabilities.
+        let one = self.integers(&[1]);
+        let largest = self.node_outputs("TopK", &[value, &one], &[int("axis", axis)], 2);
+        let below = self.node("Sub", &[value, &largest[0]], &[]);
+        let exp = self.node("Exp", &[&below], &[]);
+        let sum = self.reduce_sum(&exp, &[axis], true);
+        let log = self.node("Log", &[&sum], &[]);
+        self.node_into("Sub", &[&below, &log], &[], output);
+    }
+
     /// Number of elements, as a float of rank 0.
     pub(crate) fn size(&mut self, value: &str) -> String {
         let size = self.node("Size", &[value], &[]);
