@@ -108,8 +108,8 @@ pub async fn check(arguments: &CheckArguments) -> Report {
     report.add(
         "runtime",
         runtime
-            .map(|()| "ONNX Runtime is loaded".to_owned())
-            .map_err(|e| e.to_string()),
+            .and_then(|()| onnx_train::runtime_name())
+            .map_err(|error| error.to_string()),
     );
     let job = check_job(&mut report, arguments);
     check_data(&mut report, &home, job.as_ref()).await;

@@ -91,6 +91,7 @@ mod tests {
         for block in Kernels::CHANNEL_BLOCKS {
             let kernels = Kernels {
                 channel_block: Some(block),
+                ..Kernels::default()
             };
             let model = ForwardModel::parse(&Kernels::trial_model(), &Limits::default()).unwrap();
             let model = model.with_kernels(kernels);

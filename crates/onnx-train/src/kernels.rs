@@ -127,6 +127,7 @@ mod tests {
         for block in Kernels::CHANNEL_BLOCKS {
             let kernels = Kernels {
                 channel_block: Some(block),
+                ..Kernels::default()
             };
             assert_eq!(is_right(kernels, &expected), found == Some(block));
         }

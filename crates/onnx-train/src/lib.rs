@@ -1,10 +1,11 @@
-//! Local training and evaluation on a stock ONNX Runtime.
+//! Local training and evaluation on a stock ONNX Runtime, or with the feature `tract` on tract where no ONNX
+//! Runtime is named.
 //!
 //! `onnx-grad` writes the graphs, this crate runs them. Everything here is deterministic on one
 //! machine and one runtime: one intra-op thread, sequential execution, shuffles from a given seed,
 //! sums in a fixed order.
 //!
-//! Call [`init_runtime`] once, before anything else: a process has one ONNX Runtime environment.
+//! Call [`init_runtime`] once, before anything else: a process has one runtime.
 //!
 //! - [`encode`] and [`prepare`] turn raw columns into what a model takes, [`scale`] raw tensors.
 //! - [`LocalTrainer`] runs the local epochs of a round; one serves every round of a job.
@@ -48,7 +49,7 @@ pub use model::{
     initial_parameters, parameter_layout, partition, personal,
 };
 pub use onnx_grad::{Cost, Kernels, Lora, OperatorCost};
-pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, session};
+pub use runtime::{RUNTIME_PATH_VARIABLE, init_runtime, runtime_name, session};
 pub use source::Model;
 pub use starting::{LocalParameter, local_parameters, starting_parameters};
 pub use trainer::{LocalTrainer, LocalTraining};

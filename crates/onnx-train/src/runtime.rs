@@ -37,6 +37,14 @@ pub(crate) fn runtime() -> Result<&'static Runtime, TrainError> {
     RUNTIME.get().ok_or(TrainError::RuntimeMissing)
 }
 
+/// What runs the graphs of this process, for people: `ONNX Runtime from /usr/lib/libonnxruntime.so` or `tract`.
+///
+/// # Errors
+/// [`init_runtime`] has not been called.
+pub fn runtime_name() -> Result<String, TrainError> {
+    Ok(runtime()?.to_string())
+}
+
 /// Loads ONNX Runtime from the given shared library, or from the one that `ORT_DYLIB_PATH` names. Where
 /// neither names one and the crate is built with the feature `tract`, tract runs the graphs.
 /// Later calls for the same do nothing.

@@ -12,8 +12,7 @@ use std::collections::BTreeSet;
 use fl_model::TrainingSpec;
 use onnx_grad::{Parameter, Role};
 use onnx_train::testing::{Network, bits, golden};
-use onnx_train::{Evaluator, Input, LocalTrainer, Targets, export_plain, gradients, session};
-use ort::value::TensorRef;
+use onnx_train::{Evaluator, ExportedModel, LocalTrainer, Targets, export_plain, gradients};
 use support::runtime;
 
 /// How far a gradient may be from PyTorch's, relative to its norm.
@@ -142,20 +141,9 @@ fn check_export(network: &Network, parameters: &[Vec<f32>]) {
     let examples = network.examples(rows);
     let mut evaluator = Evaluator::new(&network.model, network.loss).unwrap();
     let evaluation = evaluator.run(parameters, &examples).unwrap();
-    let mut exported = session(&export_plain(&network.model, parameters).unwrap()).unwrap();
-    let dims = network.golden.dims.iter().copied();
-    let shape: Vec<usize> = [rows].into_iter().chain(dims).collect();
-    let outputs = match &examples.inputs()[0] {
-        Input::Numbers(all) => exported.run(ort::inputs![
-            TensorRef::from_array_view((shape, all.data())).unwrap()
-        ]),
-        Input::Indices(all) => exported.run(ort::inputs![
-            TensorRef::from_array_view((shape, all.data())).unwrap()
-        ]),
-        Input::Windows(_) => panic!("no network has windows"),
-    };
-    let outputs = outputs.unwrap();
-    let outputs = outputs[0].try_extract_tensor::<f32>().unwrap().1;
+    let exported = export_plain(&network.model, parameters).unwrap();
+    let mut exported = ExportedModel::new(&exported).unwrap();
+    let outputs = exported.predict(examples.inputs()).unwrap();
     let losses: Vec<f64> = match examples.targets() {
         Targets::Classes(classes) => {
             let each = outputs.chunks_exact(network.golden.classes).zip(classes);

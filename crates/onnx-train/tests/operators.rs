@@ -8,7 +8,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use fl_model::{DataSpec, Feature, FeatureSpec, Label, Loss, ModelOptions, Split, TrainingSpec};
@@ -18,7 +17,7 @@ use onnx_train::{
     gradients, initial_parameters,
 };
 use serde::Deserialize;
-use support::{runtime, sgd};
+use support::{check_all, must, runtime, sgd};
 
 /// A learning rate that is not 1.
 const RATE: f32 = 0.25;
@@ -168,10 +167,10 @@ fn check(case: &Case) {
         class_weights: case.golden.class_weights.clone(),
         ..sgd(case.loss, 1.0)
     };
-    let mut trainer = LocalTrainer::new(source, &spec).unwrap();
+    let mut trainer = must(LocalTrainer::new(source, &spec));
     let mut step = |from: &[Vec<f32>], rate: f32| {
-        trainer.set_learning_rate(rate).unwrap();
-        trainer.run(from, &case.examples, [0; 32]).unwrap()
+        must(trainer.set_learning_rate(rate));
+        must(trainer.run(from, &case.examples, [0; 32]))
     };
     let stepped = step(&parameters, 1.0);
     assert_eq!(stepped.steps, 1);
@@ -247,24 +246,45 @@ fn check(case: &Case) {
     }
 }
 
-/// Every case of a family, so that one run tells of all that are wrong.
+/// What tract lacks: Einsum with an ellipsis, Celu by another alpha, indices from the end, ConvTranspose with an
+/// output shape, Pad that takes away, Range that is not known; recurrent layers of the reverse direction alone, of sequences of several lengths, without a bias
+/// where the reset gate comes last, and RNN by Relu; Equal of booleans.
+const REFUSED_BY_TRACT: &[&str] = &[
+    "einsum_ellipsis",
+    "einsum_ellipsis_implicit",
+    "celu_wide",
+    "equal_masks",
+    "embedding_from_end",
+    "table_known_indices",
+    "gather_nd_table_from_end_13",
+    "gather_nd_table_from_end_18",
+    "scatter_nd",
+    "transpose_output_shape",
+    "pad_negative",
+    "chain_range",
+    "lstm_reverse",
+    "lstm_lengths",
+    "lstm_lengths_reverse",
+    "lstm_lengths_both",
+    "lstm_cell_lengths",
+    "gru_reverse",
+    "gru_lengths",
+    "gru_lengths_reverse",
+    "gru_lengths_both",
+    "gru_reset_last_no_bias",
+    "gru_reset_last_lengths",
+    "rnn_reverse",
+    "rnn_lengths",
+    "rnn_lengths_reverse",
+    "rnn_lengths_both",
+    "rnn_relu",
+    "rnn_relu_and_tanh",
+];
+
 fn check_family(family: &str) {
     runtime();
-    let cases = cases(family);
-    assert!(!cases.is_empty());
-    let failed: Vec<&str> = cases
-        .iter()
-        .filter(|case| {
-            println!("{family}/{}", case.golden.name);
-            catch_unwind(AssertUnwindSafe(|| check(case))).is_err()
-        })
-        .map(|case| case.golden.name.as_str())
-        .collect();
-    assert!(
-        failed.is_empty(),
-        "of {} cases failed: {failed:?}",
-        cases.len()
-    );
+    let name = |case: &Case| case.golden.name.clone();
+    check_all(&cases(family), name, check, REFUSED_BY_TRACT);
 }
 
 macro_rules! families {

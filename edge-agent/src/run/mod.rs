@@ -167,12 +167,13 @@ fn open_source(home: &Home) -> anyhow::Result<(Source, Option<Feed>)> {
     }
 }
 
-/// What the fog shows of the runtime: the name of its library.
+/// What the fog shows of the runtime: the name of its library, or of what runs where there is none.
 fn runtime_text(home: &Home) -> String {
     let named = home
         .onnxruntime()
         .or_else(|| std::env::var_os(onnx_train::RUNTIME_PATH_VARIABLE).map(Into::into));
     let name = named.as_deref().and_then(|path| path.file_name());
     let name = name.map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_default()
+    name.or_else(|| onnx_train::runtime_name().ok())
+        .unwrap_or_default()
 }

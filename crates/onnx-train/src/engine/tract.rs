@@ -38,8 +38,9 @@ pub(super) struct Loaded {
 pub(super) fn load(graph: &[u8]) -> Result<Loaded, TrainError> {
     let interface = Interface::of(graph)?;
     let onnx = tract_onnx::onnx();
-    let proto = onnx.proto_model_for_read(&mut &*graph)?;
+    let mut proto = onnx.proto_model_for_read(&mut &*graph)?;
     differences::check(&proto)?;
+    differences::mend(&mut proto);
     let loaded = Loaded {
         model: guarded(|| onnx.model_for_proto_model(&proto))?,
         interface,

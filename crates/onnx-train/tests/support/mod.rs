@@ -1,8 +1,10 @@
 //! What several test files need.
 #![allow(dead_code, clippy::unwrap_used)]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use fl_model::{Feature, FeatureSpec, Loss, TrainingSpec};
-use onnx_train::{Examples, Matrix, Targets};
+use onnx_train::{Examples, Matrix, Targets, TrainError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -13,6 +15,43 @@ pub(crate) const AIR_MLP: &[u8] = include_bytes!("../../../../config/models/air-
 pub(crate) fn runtime() {
     onnx_train::init_runtime(None)
         .expect("run the tests by `cargo xtask test`, or set ORT_DYLIB_PATH");
+}
+
+/// Whether models run on tract: with its feature, and with no library named.
+pub(crate) fn on_tract() -> bool {
+    onnx_train::runtime_name().unwrap() == "tract"
+}
+
+/// The value, or a panic with what the error says.
+pub(crate) fn must<T>(result: Result<T, TrainError>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Checks every case, so that one run tells of all that fail. On tract it is an error, never a wrong number,
+/// what these cases ask for.
+pub(crate) fn check_all<C>(
+    cases: &[C],
+    name: impl Fn(&C) -> String,
+    check: impl Fn(&C),
+    refused_by_tract: &[&str],
+) {
+    assert!(!cases.is_empty());
+    let mut failed = Vec::new();
+    for case in cases {
+        let name = name(case);
+        println!("{name}");
+        let expected = on_tract() && refused_by_tract.contains(&name.as_str());
+        let outcome = catch_unwind(AssertUnwindSafe(|| check(case)));
+        let refused = outcome.as_ref().err().map(|panic| {
+            let text = panic.downcast_ref::<String>();
+            text.is_some_and(|text| text.contains("tract cannot run this model"))
+        });
+        match (expected, refused) {
+            (false, None) | (true, Some(true)) => {}
+            _ => failed.push(name),
+        }
+    }
+    assert!(failed.is_empty(), "of {} failed: {failed:?}", cases.len());
 }
 
 /// Plain stochastic gradient descent.

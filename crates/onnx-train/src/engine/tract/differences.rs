@@ -1,5 +1,5 @@
-//! What tract computes otherwise than ONNX says, found with the golden vectors of onnx-grad: refused, since a
-//! device cannot see that its gradients are wrong.
+//! What tract computes otherwise than ONNX says, found with the golden vectors of onnx-grad: written in another
+//! way or refused, since a device cannot see that its gradients are wrong.
 
 use tract_onnx::pb::{ModelProto, NodeProto};
 
@@ -15,6 +15,41 @@ pub(super) fn check(model: &ModelProto) -> Result<(), TrainError> {
         }
     }
     Ok(())
+}
+
+/// Writes remainders of integers so that they have the sign of the divisor, which tract does not always give:
+/// `(a mod b + b) mod b`.
+pub(super) fn mend(model: &mut ModelProto) {
+    let Some(graph) = &mut model.graph else {
+        return;
+    };
+    let nodes = std::mem::take(&mut graph.node);
+    for node in nodes {
+        let own = match node.op_type.as_str() {
+            "Mod" if attribute(&node, "fmod").is_none_or(|own| own.i == 0) => remainder(node),
+            _ => vec![node],
+        };
+        graph.node.extend(own);
+    }
+}
+
+fn remainder(last: NodeProto) -> Vec<NodeProto> {
+    let (Some(divisor), Some(output)) = (last.input.get(1).cloned(), last.output.first()) else {
+        return vec![last];
+    };
+    let names = ["part", "sum"].map(|what| format!("{output}#{what}"));
+    let step = |operator: &str, first: &str, to: &str| NodeProto {
+        name: to.to_owned(),
+        op_type: operator.to_owned(),
+        input: vec![first.to_owned(), divisor.clone()],
+        output: vec![to.to_owned()],
+        ..NodeProto::default()
+    };
+    let [part, sum] = &names;
+    let first = step("Mod", &last.input[0], part);
+    let second = step("Add", part, sum);
+    let third = step("Mod", sum, output);
+    vec![first, second, third]
 }
 
 /// What of a node tract computes in another way.
@@ -44,7 +79,6 @@ fn difference(node: &NodeProto) -> Option<&'static str> {
         "Einsum" if text("equation").windows(3).any(|three| three == b"...") => {
             Some("with an ellipsis")
         }
-        "Mod" if integer("fmod") == 0 => Some("of integers"),
         _ => None,
     }
 }
