@@ -10,6 +10,7 @@ pub mod processes;
 pub mod supply_chain;
 pub mod testing;
 pub mod tidy;
+pub mod tract;
 pub mod workspace;
 
 pub use fl_guard as guard;

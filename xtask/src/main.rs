@@ -12,7 +12,7 @@ use xtask::docker::{self, DockerArguments};
 use xtask::fetch::{self, Platform, PythonRuntime};
 use xtask::processes::run_to_end;
 use xtask::testing::{self, TestArguments};
-use xtask::{guard, supply_chain, tidy, workspace};
+use xtask::{guard, supply_chain, tidy, tract, workspace};
 
 /// Tributary's development commands.
 #[derive(Parser)]
@@ -39,6 +39,8 @@ enum Task {
     Docker(DockerArguments),
     /// Fetch what is missing and run every test.
     Test(TestArguments),
+    /// Run the tests of training and of the device's agent without ONNX Runtime, on tract.
+    Tract,
     /// Measure: a local step, the exact sum, a round; side by side in one run, as ratios.
     Bench(BenchArguments),
     /// Check the dependency table, the inner layers' purity and the project's habits.
@@ -84,6 +86,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(arguments) => {
             return Ok(verdict(testing::run(&workspace::root()?, &arguments)?));
         }
+        Task::Tract => return Ok(verdict(tract::run(&workspace::root()?)?)),
         Task::SupplyChain => return Ok(verdict(supply_chain::run(&workspace::root()?)?)),
         Task::Tidy => return tidy(),
         Task::Guard { grace_ms, command } => {

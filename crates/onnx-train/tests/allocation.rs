@@ -1,5 +1,7 @@
 //! A step of training allocates nothing in our code once the first has been taken.
 
+// Of ONNX Runtime; tract allocates as it likes, and has no such kernels.
+#![cfg(not(feature = "tract"))]
 #![allow(clippy::unwrap_used)]
 #![allow(
     unsafe_code,
