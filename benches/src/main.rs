@@ -1,6 +1,7 @@
 //! Benchmarks. What is compared is measured in one run, one after the other, and reported as a ratio.
 
 mod report;
+mod rival;
 mod step;
 mod sum;
 mod train;
@@ -11,6 +12,7 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 
 use report::Report;
+use train::Races;
 
 /// Measures; `cargo xtask bench` runs it in the release profile with the ONNX Runtime it needs.
 #[derive(Parser)]
@@ -25,12 +27,18 @@ struct Arguments {
     /// A Python that has PyTorch, to train against.
     #[arg(long, value_name = "PYTHON")]
     torch: Option<PathBuf>,
+    /// Train on tract as well, where this is built with the feature `tract`.
+    #[arg(long)]
+    tract: bool,
     /// Train only this network; may be given several times.
     #[arg(long, value_name = "NAME")]
     network: Vec<String>,
     /// Print the peak memory of training this network, and nothing else.
     #[arg(long, hide = true, value_name = "NAME")]
     peak: Option<String>,
+    /// Answer lines that name a network and a batch with the time of a step, and nothing else.
+    #[arg(long, hide = true)]
+    steps: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,8 +53,15 @@ enum What {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    anyhow::ensure!(
+        !arguments.tract || cfg!(feature = "tract"),
+        "this is built without tract: run `cargo xtask bench train --tract`"
+    );
     if let Some(name) = &arguments.peak {
         return train::print_peak(name);
+    }
+    if arguments.steps {
+        return train::answer();
     }
     let asked = |what| arguments.what.is_empty() || arguments.what.contains(&what);
     let mut report = Report::default();
@@ -57,7 +72,12 @@ fn main() -> anyhow::Result<()> {
         sum::measure(&mut report)?;
     }
     if asked(What::Train) {
-        train::measure(&mut report, &arguments.network, arguments.torch.as_deref())?;
+        let races = Races {
+            names: &arguments.network,
+            torch: arguments.torch.as_deref(),
+            tract: arguments.tract,
+        };
+        train::measure(&mut report, &races)?;
     }
     if let Some(path) = &arguments.json {
         report

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use fl_model::TrainingSpec;
 use onnx_train::LocalTrainer;
-use onnx_train::testing::{Network, golden, operator_times};
+use onnx_train::testing::{Golden, Network, golden, operator_times};
 
 use crate::report::{Report, Row};
+use crate::rival::{Rival, bytes};
 
 const BATCHES: [usize; 3] = [1, 10, 32];
 
@@ -23,11 +24,22 @@ const CLOSE_BATCH: usize = 10;
 const SPAN_S: f64 = 0.1;
 const REPEATS: usize = 5;
 
-/// Measures every network, or those that are named; against PyTorch where a Python that has it is given.
-pub(crate) fn measure(report: &mut Report, names: &[String], torch: Option<&Path>) -> Result<()> {
+/// What networks are measured, and against what.
+pub(crate) struct Races<'a> {
+    /// Names of networks; all where there are none.
+    pub(crate) names: &'a [String],
+    /// A Python that has PyTorch.
+    pub(crate) torch: Option<&'a Path>,
+    /// Ourselves without ONNX Runtime.
+    pub(crate) tract: bool,
+}
+
+/// Measures networks, in turns with what they are measured against.
+pub(crate) fn measure(report: &mut Report, races: &Races<'_>) -> Result<()> {
     onnx_train::init_runtime(None)?;
     let golden = golden();
-    if let Some(unknown) = names
+    if let Some(unknown) = races
+        .names
         .iter()
         .find(|name| golden.iter().all(|own| own.name != **name))
     {
@@ -38,42 +50,60 @@ pub(crate) fn measure(report: &mut Report, names: &[String], torch: Option<&Path
         );
     }
     let folder = tempfile::tempdir().context("no folder for profiles")?;
-    let mut torch = torch.map(Torch::start).transpose()?;
+    let mut torch = races.torch.map(Rival::torch).transpose()?;
+    let mut tract = races.tract.then(Rival::tract).transpose()?;
     let mut ratios: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for own in golden
-        .iter()
-        .filter(|own| names.is_empty() || names.contains(&own.name))
-    {
+    let chosen = |own: &&Golden| races.names.is_empty() || races.names.contains(&own.name);
+    for own in golden.iter().filter(chosen) {
         let network = Network::load(&own.name);
         for batch in BATCHES {
-            // Ours before and after PyTorch's, so that a machine that changes meanwhile shows in neither.
+            // Ours before and after theirs, so that a machine that changes meanwhile shows in neither.
             let before = step_us(&network, batch)?;
-            let theirs = torch
-                .as_mut()
-                .map(|torch| torch.step_us(&own.name, batch))
-                .transpose()?;
+            let steps = |rival: &mut Option<Rival>| {
+                let asked = rival.as_mut().map(|rival| rival.step_us(&own.name, batch));
+                asked.transpose().map(Option::flatten)
+            };
+            let (torch_us, tract_us) = (steps(&mut torch)?, steps(&mut tract)?);
             let ours = (before + step_us(&network, batch)?) / 2.0;
             let mut row = Row::new(&own.name)
                 .family(&own.family)
                 .batch(batch)
                 .figure("step", ours, "µs");
-            if let Some(theirs) = theirs.flatten() {
+            if let (Some(torch), Some(theirs)) = (&torch, torch_us) {
                 row = row
-                    .figure("PyTorch's step", theirs, "µs")
+                    .figure(torch.names.step, theirs, "µs")
                     .against_torch(ours / theirs);
                 ratios
                     .entry(own.family.clone())
                     .or_default()
                     .push(ours / theirs);
             }
+            if let (Some(tract), Some(theirs)) = (&tract, tract_us) {
+                row = row
+                    .figure(tract.names.step, theirs, "µs")
+                    .ratio("tract's step / step", theirs / ours);
+            }
             if batch == CLOSE_BATCH {
-                row = memory(row, &own.name, torch.as_ref())?;
+                row = memory(row, &own.name, [&torch, &tract].into_iter().flatten())?;
                 row = row.operators(operator_times(&network, batch, folder.path()));
             }
             report.add(row);
         }
     }
     summarize(report, &ratios);
+    Ok(())
+}
+
+/// Answers lines that name a network and a batch with the µs of a step, until there are no more.
+pub(crate) fn answer() -> Result<()> {
+    onnx_train::init_runtime(None)?;
+    for line in std::io::stdin().lines() {
+        let line = line?;
+        let (name, batch) = line.split_once(' ').context("a network and a batch")?;
+        let step = step_us(&Network::load(name), batch.parse()?)?;
+        println!("{step}");
+        std::io::stdout().flush()?;
+    }
     Ok(())
 }
 
@@ -125,20 +155,18 @@ fn step_us(network: &Network, batch: usize) -> Result<f64> {
 }
 
 /// Adds the peak of resident memory, each in a process of its own.
-fn memory(row: Row, name: &str, torch: Option<&Torch>) -> Result<Row> {
+fn memory<'a>(row: Row, name: &str, rivals: impl Iterator<Item = &'a Rival>) -> Result<Row> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--peak", name]);
     let ours = bytes(&mut command)?;
-    let row = row.figure("peak memory", ours / MIB, "MiB");
-    let Some(torch) = torch else {
-        return Ok(row);
-    };
-    let mut command = torch.command();
-    command.args(["--memory", name, &CLOSE_BATCH.to_string()]);
-    let theirs = bytes(&mut command)?;
-    Ok(row
-        .figure("PyTorch's peak memory", theirs / MIB, "MiB")
-        .ratio("memory / PyTorch", ours / theirs))
+    let mut row = row.figure("peak memory", ours / MIB, "MiB");
+    for rival in rivals {
+        let theirs = rival.peak(name, CLOSE_BATCH)?;
+        row = row
+            .figure(rival.names.memory, theirs / MIB, "MiB")
+            .ratio(rival.names.memory_ratio, ours / theirs);
+    }
+    Ok(row)
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -160,76 +188,4 @@ pub(crate) fn print_peak(name: &str) -> Result<()> {
     let kib = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok());
     println!("{}", kib.context("the kernel tells no peak")? * 1024);
     Ok(())
-}
-
-/// The number that a command prints.
-fn bytes(command: &mut Command) -> Result<f64> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot measure memory")?;
-    ensure!(
-        output.status.success(),
-        "measuring memory failed: see its message above"
-    );
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim()
-        .parse()
-        .with_context(|| format!("{text:?} is no number of bytes"))
-}
-
-/// A Python that trains the same networks in PyTorch.
-struct Torch {
-    python: PathBuf,
-    child: Child,
-    asked: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Torch {
-    fn start(python: &Path) -> Result<Self> {
-        let mut command = command(python);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {}", python.display()))?;
-        let (asked, answers) = (child.stdin.take(), child.stdout.take());
-        Ok(Self {
-            python: python.to_owned(),
-            asked: asked.context("no way to ask PyTorch")?,
-            answers: BufReader::new(answers.context("no way to hear PyTorch")?),
-            child,
-        })
-    }
-
-    fn command(&self) -> Command {
-        command(&self.python)
-    }
-
-    /// None where PyTorch cannot take such a step.
-    fn step_us(&mut self, name: &str, batch: usize) -> Result<Option<f64>> {
-        let ended = "PyTorch has ended: see its message above";
-        writeln!(self.asked, "{name} {batch}").context(ended)?;
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer)?;
-        serde_json::from_str(&answer).context(ended)
-    }
-}
-
-impl Drop for Torch {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn command(python: &Path) -> Command {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(python);
-    command
-        .arg(folder.join("torch_steps.py"))
-        .arg(folder.join("../crates/onnx-grad/architectures"));
-    command
 }

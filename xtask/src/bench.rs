@@ -26,6 +26,9 @@ pub struct BenchArguments {
     /// Train against the PyTorch that this Python has.
     #[arg(long, value_name = "PYTHON")]
     pub torch: Option<PathBuf>,
+    /// Train on tract as well, which runs models where there is no ONNX Runtime.
+    #[arg(long)]
+    pub tract: bool,
     /// Train this network only; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub network: Vec<String>,
@@ -49,10 +52,9 @@ pub fn run(root: &Path, arguments: &BenchArguments) -> Result<()> {
     }
     let named = |what: &str| arguments.what.iter().any(|own| own == what);
     let asked = |what: &str| named(what) || (arguments.what.is_empty() && what != "train");
-    let about_training =
-        arguments.with_torch || arguments.torch.is_some() || !arguments.network.is_empty();
-    if about_training && !named("train") {
-        bail!("--with-torch, --torch and --network go with `cargo xtask bench train`");
+    let against = arguments.with_torch || arguments.torch.is_some() || arguments.tract;
+    if (against || !arguments.network.is_empty()) && !named("train") {
+        bail!("--with-torch, --torch, --tract and --network go with `cargo xtask bench train`");
     }
     let json = arguments.json.as_deref().map(Report::open).transpose()?;
     let mut rows = Vec::new();
@@ -112,11 +114,13 @@ fn benchmarks(root: &Path, what: &[&str], arguments: &BenchArguments) -> Result<
             "--quiet",
             "--package",
             "tributary-benches",
-            "--",
         ])
+        .args(arguments.tract.then_some("--features=tract"))
+        .arg("--")
         .args(what)
         .arg("--json")
         .arg(&file);
+    command.args(arguments.tract.then_some("--tract"));
     for network in &arguments.network {
         command.arg("--network").arg(network);
     }
@@ -331,6 +335,7 @@ mod tests {
                 json: json.map(PathBuf::from),
                 with_torch: false,
                 torch: None,
+                tract: false,
                 network: Vec::new(),
             };
             // No folder to build in: it must not come that far.

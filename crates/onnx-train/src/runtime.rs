@@ -71,6 +71,14 @@ pub fn init_runtime(path: Option<&Path>) -> Result<(), TrainError> {
 }
 
 impl Runtime {
+    fn library(&self) -> Result<&Library, TrainError> {
+        match self {
+            Self::OnnxRuntime(library) => Ok(library),
+            #[cfg(feature = "tract")]
+            Self::Tract => Err(TrainError::RuntimeMissing),
+        }
+    }
+
     /// Refuses another runtime than this one.
     fn check(&self, path: Option<PathBuf>) -> Result<(), TrainError> {
         let (running, path) = match (self, path) {
@@ -115,7 +123,7 @@ fn load(path: PathBuf) -> Result<Library, TrainError> {
 /// A session that gives the same bits every time: one thread, no spinning, sequential execution.
 ///
 /// # Errors
-/// [`init_runtime`] has not been called, or ONNX Runtime refuses the model.
+/// ONNX Runtime is not loaded by [`init_runtime`], or refuses the model.
 pub fn session(model: &[u8]) -> Result<Session, TrainError> {
     Ok(builder()?.commit_from_memory(model)?)
 }
@@ -129,12 +137,7 @@ pub(crate) fn profiled_session(model: &[u8], profile: &Path) -> Result<Session, 
 }
 
 fn builder() -> Result<SessionBuilder, TrainError> {
-    let library = match runtime()? {
-        Runtime::OnnxRuntime(library) => library,
-        #[cfg(feature = "tract")]
-        Runtime::Tract => return Err(TrainError::RuntimeMissing),
-    };
-    let builder = Session::builder(&library.environment)?
+    let builder = Session::builder(&runtime()?.library()?.environment)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_parallel_execution(false)?
