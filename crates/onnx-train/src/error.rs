@@ -10,7 +10,7 @@ pub enum TrainError {
     Model(#[from] onnx_grad::ModelError),
     /// Nothing says where ONNX Runtime is.
     #[error(
-        "no ONNX Runtime library: set ORT_DYLIB_PATH to libonnxruntime.so, or name it in the settings"
+        "no ONNX Runtime library: set ORT_DYLIB_PATH to libonnxruntime.so, or name it in the settings; where there is none for a device, build with the feature `tract`"
     )]
     RuntimePath,
     /// ONNX Runtime could not be loaded.
