@@ -129,15 +129,15 @@ impl Runner {
     async fn step(&mut self, event: RootEvent) -> anyhow::Result<()> {
         let mut events = VecDeque::from([event]);
         while let Some(mut event) = events.pop_front() {
-            // First of all: an entry may have waited for the bus longer than a fog may be silent, or a
-            // phase may last.
             self.office.voice.nats.until_back().await;
+            for beat in self.unheard_beats().into_iter().rev() {
+                events.push_front(std::mem::replace(&mut event, beat));
+            }
+            // First of all: an entry may have waited for the bus longer than a fog may be silent, or a
+            // phase may last, and any event closes what is over.
             if self.reconnects.has_changed().unwrap_or(false) {
                 self.reconnects.mark_unchanged();
                 events.push_front(std::mem::replace(&mut event, RootEvent::Reconnected));
-            }
-            for beat in self.unheard_beats().into_iter().rev() {
-                events.push_front(std::mem::replace(&mut event, beat));
             }
             let now = self.office.clock.now_ms();
             let key = self.office.voice.key.verifying_key();
