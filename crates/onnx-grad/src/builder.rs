@@ -28,13 +28,6 @@ pub(crate) struct Noise {
     pub(crate) keep: f32,
 }
 
-/// How many numbers a batch has for a channel, as floats of rank 0.
-#[derive(Clone)]
-pub(crate) struct Count {
-    pub(crate) positive: String,
-    pub(crate) negative: String,
-}
-
 /// A graph being written.
 pub(crate) struct GraphBuilder {
     pub(crate) nodes: Vec<NodeProto>,
@@ -45,8 +38,8 @@ pub(crate) struct GraphBuilder {
     pub(crate) noise: Vec<Noise>,
     /// What the graph may use beside ONNX's own operators.
     pub(crate) kernels: Kernels,
-    /// How many numbers a batch has for a channel, by how many an example has.
-    pub(crate) counts: BTreeMap<u64, Count>,
+    /// How many numbers a batch has for a channel, as floats of rank 0, by how many an example has.
+    pub(crate) counts: BTreeMap<u64, String>,
     saved: BTreeMap<(String, &'static str), String>,
     used: BTreeSet<String>,
     scalars: BTreeMap<u32, String>,

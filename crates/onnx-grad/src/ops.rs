@@ -105,6 +105,7 @@ mod shared_arg;
 mod shared_axes;
 mod shared_blocked;
 mod shared_blocks;
+mod shared_channels;
 mod shared_convolution;
 mod shared_elements;
 mod shared_exponential;

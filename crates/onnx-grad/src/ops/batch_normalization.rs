@@ -6,10 +6,11 @@
 //! the population variance. PyTorch's `momentum` is 1 minus this one, which its exporter sees to; but its
 //! running variance is the unbiased one, larger by n/(n − 1) for n numbers a channel.
 
-use super::shared_normalization::{channels, check_vector, epsilon, inverse_deviation};
+use super::shared_channels::{PerChannel, column};
+use super::shared_normalization::{channels, check_vector, epsilon};
 use super::{InputGradients, Operator};
 use crate::attributes::{float, float_or, int, int_or};
-use crate::builder::{Count, GraphBuilder};
+use crate::builder::GraphBuilder;
 use crate::graph::{Site, Value};
 use crate::shape::{Dim, ValueType, elements_per_example};
 
@@ -89,8 +90,8 @@ impl Operator for BatchNormalization {
         Ok(true)
     }
 
-    /// With `σ` the deviation, `n` numbers a channel and `c = x − mean`: `dbias = Σ dy`, `dscale = Σ dy·c/σ`,
-    /// `dx = scale/σ·(dy − dbias/n − c·dscale/(σ·n))`; with frozen statistics, which no input moves,
+    /// With `σ` the deviation, `n` numbers a channel and `h = (x − mean)/σ`: `dbias = Σ dy`, `dscale = Σ dy·h`,
+    /// `dx = scale/σ·(dy − dbias/n − h·dscale/n)`; with frozen statistics, which no input moves,
     /// `dx = scale/σ·dy`.
     fn gradient(
         &self,
@@ -99,70 +100,48 @@ impl Operator for BatchNormalization {
         graph: &mut GraphBuilder,
     ) -> Result<InputGradients, String> {
         let (x, y) = (site.input(0)?, &site.output()?.name);
-        let axes = reduced_axes(x.shape().len());
+        let (shape, axes) = (x.shape(), reduced_axes(x.shape().len()));
         // Nothing was saved where the node ran as in evaluation.
         let frozen = graph.saved(y, "mean").is_err();
         let (mean, variance) = match frozen {
             true => (site.input(3)?.name.clone(), site.input(4)?.name.clone()),
             false => (graph.saved(y, "mean")?, graph.saved(y, "variance")?),
         };
-        let inverse = inverse_deviation(&variance, epsilon(site), graph);
-        let mean = column(&mean, x.shape().len(), graph);
-        let centred = graph.node("Sub", &[&x.name, &mean], &[]);
-        let product = graph.node("Mul", &[upstream, &centred], &[]);
-        let sum = graph.reduce_sum(&product, &axes, false);
-        let dscale = graph.node("Mul", &[&sum, &inverse], &[]);
-        let dbias = graph.reduce_sum(upstream, &axes, false);
-        let dx = match (site.wants(0), frozen) {
-            (true, true) => {
-                let slope = graph.node("Mul", &[&site.input(1)?.name, &inverse], &[]);
-                let slope = column(&slope, x.shape().len(), graph);
-                Some(graph.node("Mul", &[upstream, &slope], &[]))
-            }
-            (true, false) => Some(input_gradient(
-                site,
-                upstream,
-                [&centred, &inverse, &dscale, &dbias],
-                graph,
-            )?),
-            (false, _) => None,
+        let deviation = PerChannel {
+            variance: Some((&variance, epsilon(site))),
+            ..PerChannel::default()
         };
-        Ok(vec![dx, Some(dscale), Some(dbias)])
+        let centre = PerChannel {
+            mean: Some(&mean),
+            ..deviation
+        };
+        let h = centre.write(&x.name, shape, graph);
+        let product = graph.node("Mul", &[upstream, &h], &[]);
+        let dscale = graph.reduce_sum(&product, &axes, false);
+        let dbias = graph.reduce_sum(upstream, &axes, false);
+        if !site.wants(0) {
+            return Ok(vec![None, Some(dscale), Some(dbias)]);
+        }
+        let mut rest = upstream.to_owned();
+        if !frozen {
+            let count = numbers_a_channel(x, channels(site)?, graph);
+            let [slope, shift] =
+                [&dscale, &dbias].map(|sum| graph.node("Div", &[sum, &count], &[]));
+            let common = PerChannel {
+                scale: Some(&slope),
+                bias: Some(&shift),
+                ..PerChannel::default()
+            };
+            let common = common.write(&h, shape, graph);
+            rest = graph.node("Sub", &[upstream, &common], &[]);
+        }
+        let back = PerChannel {
+            scale: Some(&site.input(1)?.name),
+            ..deviation
+        };
+        let dx = back.write(&rest, shape, graph);
+        Ok(vec![Some(dx), Some(dscale), Some(dbias)])
     }
-}
-
-fn input_gradient(
-    site: &Site<'_>,
-    upstream: &str,
-    [centred, inverse, dscale, dbias]: [&str; 4],
-    graph: &mut GraphBuilder,
-) -> Result<String, String> {
-    let x = site.input(0)?;
-    let channels = channels(site)?;
-    let count = numbers_a_channel(x, channels, graph);
-    let slope = graph.node("Mul", &[&site.input(1)?.name, inverse], &[]);
-    let part = graph.node("Div", &[&slope, &count.negative], &[]);
-    let shift = graph.node("Mul", &[&part, dbias], &[]);
-    let bend = graph.node("Mul", &[dscale, inverse], &[]);
-    let bend = graph.node("Mul", &[&part, &bend], &[]);
-    let rank = x.shape().len();
-    let scaled = match graph.kernels.simple {
-        true => {
-            let [slope, shift] = [&slope, &shift].map(|own| column(own, rank, graph));
-            let scaled = graph.node("Mul", &[upstream, &slope], &[]);
-            graph.node("Add", &[&scaled, &shift], &[])
-        }
-        false => {
-            // With mean 0 and variance 1 this node is one pass of `slope·dy + shift`.
-            let zeros = graph.tensor(&[channels], &vec![0.0; channels as usize]);
-            let ones = graph.tensor(&[channels], &vec![1.0; channels as usize]);
-            let inputs = [upstream, &slope, &shift, &zeros, &ones];
-            graph.node("BatchNormalization", &inputs, &[float("epsilon", 0.0)])
-        }
-    };
-    let bend = column(&bend, rank, graph);
-    let bent = graph.node("Mul", &[centred, &bend], &[]);
-    Ok(graph.node("Add", &[&scaled, &bent], &[]))
 }
 
 /// The running mean (0) or variance (1): a node that shares it with an earlier one moves it on from there.
@@ -204,7 +183,7 @@ fn composed(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], St
     let count = numbers_a_channel(x, channels(site)?, graph);
     let mean = |value: &str, graph: &mut GraphBuilder| {
         let sum = graph.reduce_sum(value, &axes, false);
-        graph.node("Div", &[&sum, &count.positive], &[])
+        graph.node("Div", &[&sum, &count], &[])
     };
     let middle = mean(&x.name, graph);
     let beside = column(&middle, rank, graph);
@@ -222,20 +201,13 @@ fn normalized(
     graph: &mut GraphBuilder,
 ) -> Result<(), String> {
     let (x, y) = (site.input(0)?, site.output()?.name.clone());
-    let [scale, bias] = [site.input(1)?, site.input(2)?].map(|own| &own.name);
-    if !graph.kernels.simple {
-        let inputs = [&x.name, scale, bias, mean, variance];
-        let attributes = [float("epsilon", epsilon(site))];
-        graph.node_into("BatchNormalization", &inputs, &attributes, y);
-        return Ok(());
-    }
-    let rank = x.shape().len();
-    let inverse = inverse_deviation(variance, epsilon(site), graph);
-    let slope = graph.node("Mul", &[scale, &inverse], &[]);
-    let [mean, slope, bias] = [mean, &slope, bias].map(|own| column(own, rank, graph));
-    let centred = graph.node("Sub", &[&x.name, &mean], &[]);
-    let stretched = graph.node("Mul", &[&centred, &slope], &[]);
-    graph.node_into("Add", &[&stretched, &bias], &[], y);
+    let whole = PerChannel {
+        scale: Some(&site.input(1)?.name),
+        bias: Some(&site.input(2)?.name),
+        mean: Some(mean),
+        variance: Some((variance, epsilon(site))),
+    };
+    whole.write_into(&x.name, x.shape(), y, graph);
     Ok(())
 }
 
@@ -252,18 +224,9 @@ fn reduced_axes(rank: usize) -> Vec<i64> {
     [0].into_iter().chain(2..rank as i64).collect()
 }
 
-/// A number for each channel, to be broadcast over the input.
-fn column(vector: &str, rank: usize, graph: &mut GraphBuilder) -> String {
-    if rank == 2 {
-        return vector.to_owned();
-    }
-    let mut shape = vec![-1];
-    shape.resize(rank.saturating_sub(1), 1);
-    graph.reshape(vector, &shape)
-}
-
-/// Written once for all nodes that have as many of each example.
-fn numbers_a_channel(x: &Value, channels: u64, graph: &mut GraphBuilder) -> Count {
+/// How many numbers the batch has for a channel, as a float of rank 0; written once for all nodes that have as
+/// many of each example.
+fn numbers_a_channel(x: &Value, channels: u64, graph: &mut GraphBuilder) -> String {
     let each = elements_per_example(x.shape()).filter(|_| x.shape()[0] == Dim::Batch(1));
     let each = each.map(|elements| elements / channels);
     if let Some(known) = each.and_then(|each| graph.counts.get(&each)) {
@@ -271,9 +234,7 @@ fn numbers_a_channel(x: &Value, channels: u64, graph: &mut GraphBuilder) -> Coun
     }
     let size = graph.size(&x.name);
     let channels = graph.scalar(channels as f32);
-    let positive = graph.node("Div", &[&size, &channels], &[]);
-    let negative = graph.node("Neg", &[&positive], &[]);
-    let count = Count { positive, negative };
+    let count = graph.node("Div", &[&size, &channels], &[]);
     if let Some(each) = each {
         graph.counts.insert(each, count.clone());
     }
