@@ -40,6 +40,8 @@ pub(crate) struct GraphBuilder {
     pub(crate) kernels: Kernels,
     /// How many numbers a batch has for a channel, as floats of rank 0, by how many an example has.
     pub(crate) counts: BTreeMap<u64, String>,
+    /// Sums over the examples of a batch.
+    pub(crate) row_sums: BTreeSet<String>,
     saved: BTreeMap<(String, &'static str), String>,
     used: BTreeSet<String>,
     scalars: BTreeMap<u32, String>,
@@ -60,6 +62,7 @@ impl GraphBuilder {
             noise: Vec::new(),
             kernels: Kernels::default(),
             counts: BTreeMap::new(),
+            row_sums: BTreeSet::new(),
             saved: BTreeMap::new(),
             used: taken.into_iter().collect(),
             scalars: BTreeMap::new(),
@@ -305,6 +308,9 @@ impl GraphBuilder {
             .collect();
         if axes.is_empty() {
             return gradient.to_owned();
+        }
+        if let ([0], [Dim::Batch(1), _], [_]) = (&axes[..], &from[..], &to[..]) {
+            return self.sum_of_rows(gradient);
         }
         let sum = self.reduce_sum(gradient, &axes, false);
         if axes.len() == added {

@@ -61,6 +61,10 @@ impl<'a> Differentiated<'a> {
             losses::weigh(&mut loss, &graph.values[logits], &mut builder);
         }
         let moves = backward(model, logits, &loss.gradient, &mut builder)?;
+        if let Some(input) = graph.inputs.first() {
+            builder.multiply_row_sums(&graph.values[*input].name);
+            builder.check()?;
+        }
         Ok(Self {
             model,
             builder,

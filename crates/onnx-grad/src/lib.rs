@@ -47,6 +47,7 @@ mod ops;
 mod optimizer;
 mod personal;
 mod proto;
+mod row_sums;
 mod shape;
 mod tensor;
 pub mod tensors;

@@ -117,8 +117,11 @@ impl Operator for BatchNormalization {
         };
         let h = centre.write(&x.name, shape, graph);
         let product = graph.node("Mul", &[upstream, &h], &[]);
-        let dscale = graph.reduce_sum(&product, &axes, false);
-        let dbias = graph.reduce_sum(upstream, &axes, false);
+        let sum = |value: &str, graph: &mut GraphBuilder| match shape[..] {
+            [Dim::Batch(1), _] => graph.sum_of_rows(value),
+            _ => graph.reduce_sum(value, &axes, false),
+        };
+        let (dscale, dbias) = (sum(&product, graph), sum(upstream, graph));
         if !site.wants(0) {
             return Ok(vec![None, Some(dscale), Some(dbias)]);
         }
