@@ -189,7 +189,7 @@ fn composed(site: &Site<'_>, graph: &mut GraphBuilder) -> Result<[String; 2], St
         graph.node("Div", &[&sum, &count], &[])
     };
     let middle = mean(&x.name, graph);
-    let beside = column(&middle, rank, graph);
+    let beside = column(&x.name, &middle, rank, graph);
     let centred = graph.node("Sub", &[&x.name, &beside], &[]);
     let square = graph.node("Mul", &[&centred, &centred], &[]);
     let variance = mean(&square, graph);

@@ -23,8 +23,14 @@ impl Operator for Relu {
         upstream: &str,
         graph: &mut GraphBuilder,
     ) -> Result<InputGradients, String> {
+        let y = &site.output()?.name;
+        if graph.kernels.simple {
+            // tract takes a choice by a comparison as long as twenty products.
+            let active = graph.node("Sign", &[y], &[]);
+            return Ok(vec![Some(graph.node("Mul", &[upstream, &active], &[]))]);
+        }
         let zero = graph.scalar(0.0);
-        let active = graph.node("Greater", &[&site.output()?.name, &zero], &[]);
+        let active = graph.node("Greater", &[y, &zero], &[]);
         Ok(vec![Some(graph.node(
             "Where",
             &[&active, upstream, &zero],
