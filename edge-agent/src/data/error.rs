@@ -153,6 +153,8 @@ pub enum DataError {
         file: String,
         /// What is wrong with it.
         problem: String,
+        /// The same for others, where it quotes a name that somebody gave a file or folder here.
+        told: Option<String>,
     },
     /// An array that the job needs is not there.
     #[error(
@@ -224,6 +226,15 @@ impl DataError {
         matches!(self, DataError::Cell { .. } | DataError::NotUtf8 { .. })
     }
 
+    /// A file or folder of which all that is wrong can be told.
+    pub(super) fn layout(file: String, problem: String) -> Self {
+        DataError::Layout {
+            file,
+            problem,
+            told: None,
+        }
+    }
+
     /// The same of a ring, which grows up to `rows_max` rows and, by its split and window, is of use from
     /// `needed` on.
     pub(super) fn of_a_ring(self, needed: Option<u64>, rows_max: u64) -> Self {
@@ -291,6 +302,12 @@ impl DataError {
             } => format!(
                 "{file} has no array {array:?}, which the job asks for: the agent's log says which it has"
             ),
+            DataError::Layout {
+                file,
+                problem: _,
+                told: Some(told),
+            } => format!("{file} is not what the job asks for: {told}"),
+            // Images are often called after those whom they show.
             DataError::Image {
                 folder,
                 file: _,

@@ -218,7 +218,7 @@ pub fn load_prefix(
     if place.is_dir() {
         let problem =
             "it is a folder, and the job asks for columns: set data.file to a CSV file".into();
-        return Err(DataError::Layout { file, problem });
+        return Err(DataError::layout(file, problem));
     }
     let source = Source::open(&file, place, bytes)?;
     load_source(file, source, spec, split)

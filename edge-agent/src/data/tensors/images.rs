@@ -41,13 +41,11 @@ pub(super) fn load(
     splitter: &Splitter,
 ) -> Result<LocalData, DataError> {
     if place.is_file() {
-        return Err(DataError::Layout {
-            file: file.to_owned(),
-            problem: format!(
-                "it is a file, and the job asks for images: set data.file to the folder that holds {}",
-                images.folder
-            ),
-        });
+        let problem = format!(
+            "it is a file, and the job asks for images: set data.file to the folder that holds {}",
+            images.folder
+        );
+        return Err(DataError::layout(file.to_owned(), problem));
     }
     let folder = Entry::new(Path::new(file), place).join(&images.folder);
     let classes = folders(&folder, label)?;
@@ -65,7 +63,8 @@ pub(super) fn load(
             };
             kept += 1;
             check_cells(&folder.shown(), kept, std::slice::from_ref(input))?;
-            let bytes = read(&of_class.join(file))?;
+            let bytes = read(&of_class.place.join(file))
+                .map_err(|problem| of_class.wrong(file, problem))?;
             for part in [name.as_bytes(), file.as_bytes(), &bytes] {
                 hash.update((part.len() as u64).to_be_bytes());
                 hash.update(part);
@@ -129,6 +128,15 @@ impl Entry {
         self.name.display().to_string()
     }
 
+    /// What is in it is not what the job asks for; `told` is the same without the names of what is there.
+    fn layout(&self, problem: String, told: String) -> DataError {
+        DataError::Layout {
+            file: self.shown(),
+            problem,
+            told: Some(told),
+        }
+    }
+
     /// An image in it that cannot be used.
     fn wrong(&self, file: &str, problem: String) -> DataError {
         DataError::Image {
@@ -146,28 +154,21 @@ fn folders<'a>(folder: &Entry, label: &'a Label) -> Result<Vec<&'a str>, DataErr
         _ => &[],
     };
     if !folder.place.exists() && folder.place.parent().is_some_and(Path::exists) {
-        return Err(DataError::Layout {
-            file: folder
-                .name
-                .parent()
-                .unwrap_or(&folder.name)
-                .display()
-                .to_string(),
-            problem: format!(
-                "its folder {} does not exist: make it, with a folder of images for each class, or set data.file to the \
-                 folder that holds it",
-                folder.name.file_name().unwrap_or_default().display()
-            ),
-        });
+        let above = folder.name.parent().unwrap_or(&folder.name);
+        let problem = format!(
+            "its folder {} does not exist: make it, with a folder of images for each class, or set data.file to the \
+             folder that holds it",
+            folder.name.file_name().unwrap_or_default().display()
+        );
+        return Err(DataError::layout(above.display().to_string(), problem));
     }
     let found = names(folder, Path::is_dir)?;
     if let Some(other) = found.iter().find(|name| !classes.contains(name)) {
-        return Err(DataError::Layout {
-            file: folder.shown(),
-            problem: format!(
-                "the folder {other:?} in it is none of the job's classes: move it away, or change the job's classes"
-            ),
-        });
+        let why = "is none of the job's classes: move it away, or change the job's classes";
+        return Err(folder.layout(
+            format!("the folder {other:?} in it {why}"),
+            format!("a folder in it, which the agent's log names, {why}"),
+        ));
     }
     Ok(classes.iter().map(String::as_str).collect())
 }
@@ -206,13 +207,13 @@ fn names(folder: &Entry, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, 
     let mut names = Vec::new();
     for entry in read_dir(&folder.place).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let name = entry
-            .file_name()
-            .into_string()
-            .map_err(|name| DataError::Layout {
-                file: folder.shown(),
-                problem: format!("the name of {} is not UTF-8: rename it", name.display()),
-            })?;
+        let name = entry.file_name().into_string().map_err(|name| {
+            let why = "is not UTF-8: rename it";
+            folder.layout(
+                format!("the name of {} {why}", name.display()),
+                format!("a name in it, which the agent's log shows, {why}"),
+            )
+        })?;
         if !name.starts_with('.') && wanted(&entry.path()) {
             names.push(name);
         }
@@ -228,21 +229,19 @@ fn names(folder: &Entry, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, 
     Ok(names)
 }
 
-/// The bytes of a file.
-fn read(file: &Entry) -> Result<Vec<u8>, DataError> {
-    let failed = |source| read_failed(&file.shown(), source);
+/// The bytes of an image, or why they cannot be had.
+fn read(place: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error| format!("cannot be read ({error}): mend it, or move it away");
     let mut bytes = Vec::new();
-    let opened = File::open(&file.place).map_err(failed)?;
+    let opened = File::open(place).map_err(failed)?;
     let mut bounded = opened.take(FILE_BYTES_MAX + 1);
     bounded.read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(DataError::TooLarge {
-            file: file.shown(),
-            what: "the bytes of an image",
-            limit: FILE_BYTES_MAX,
-        });
+    match bytes.len() as u64 > FILE_BYTES_MAX {
+        true => Err(format!(
+            "has more than {FILE_BYTES_MAX} bytes, the most that are read of an image: scale it"
+        )),
+        false => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 /// The numbers of an image in the job's layout, or what is wrong with it.

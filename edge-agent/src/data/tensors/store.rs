@@ -55,10 +55,7 @@ impl Store {
                 let kind = Kind::Npz(archive);
                 Ok((Self { file, kind }, hash))
             }
-            Err(error) => Err(DataError::Layout {
-                problem: no_npz(&first, &error),
-                file,
-            }),
+            Err(error) => Err(DataError::layout(file, no_npz(&first, &error))),
         }
     }
 

@@ -1,3 +1,5 @@
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use fl_model::{ImageFolder, ImageLayout, TensorSource};
@@ -170,7 +172,18 @@ fn what_is_wrong_with_images_is_named() {
     hidden(&folder.path().join("pictures"));
     load(folder.path(), &grey()).unwrap();
     let class = |folder: &Path| std::fs::create_dir(folder.join("cow")).unwrap();
-    check(&class, &grey(), &["\"cow\"", "classes"], &[]);
+    check(&class, &grey(), &["\"cow\"", "classes"], &["cow"]);
+    let foreign = |folder: &Path| {
+        let name = OsStr::from_bytes(b"dog/Jos\xe9.png");
+        std::fs::write(folder.join(name), "").unwrap();
+    };
+    check(&foreign, &grey(), &["Jos", "not UTF-8", "rename"], &["Jos"]);
+    let large = |folder: &Path| {
+        let file = std::fs::File::create(folder.join("dog/3.png")).unwrap();
+        file.set_len((64 << 20) + 1).unwrap();
+    };
+    let parts = ["dog/3.png has more than 67108864 bytes", "scale it"];
+    check(&large, &grey(), &parts, &["3.png"]);
     let away = |folder: &Path| std::fs::remove_dir_all(folder.join("dog")).unwrap();
     check(&away, &grey(), &["every one", "\"cat\""], &[]);
     let file = |folder: &Path| {
