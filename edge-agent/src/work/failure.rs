@@ -48,7 +48,15 @@ impl From<TrainError> for Failure {
             TrainError::Weightless(_) => Reason::DataUnusable,
             _ => Reason::ModelUnusable,
         };
-        Self::new(reason, error)
+        match &error {
+            // It names the labels that are there.
+            TrainError::Weightless(_) => Self::in_private(
+                reason,
+                error,
+                "no training row counts anything: the agent's log says why".to_owned(),
+            ),
+            _ => Self::new(reason, error),
+        }
     }
 }
 
@@ -59,5 +67,20 @@ impl From<GridError> for Failure {
             GridError::Tensors { .. } => Reason::ModelUnusable,
         };
         Self::new(reason, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_without_weight_are_not_told() {
+        let of_class = "every row is of class \"ill\", which counts 0".to_owned();
+        let failure = Failure::from(TrainError::Weightless(of_class));
+        assert_eq!(failure.reason, Reason::DataUnusable);
+        assert!(failure.detail.contains("ill"), "{failure}");
+        assert!(!failure.told.contains("ill"), "{}", failure.told);
+        assert!(failure.told.contains("agent's log"), "{}", failure.told);
     }
 }
