@@ -128,17 +128,17 @@ impl Runner {
     /// Feeds one event, and whatever comes of it, before the next is looked at.
     async fn step(&mut self, event: RootEvent) -> anyhow::Result<()> {
         let mut events = VecDeque::from([event]);
-        while let Some(mut event) = events.pop_front() {
+        while !events.is_empty() {
             self.office.voice.nats.until_back().await;
-            for beat in self.unheard_beats().into_iter().rev() {
-                events.push_front(std::mem::replace(&mut event, beat));
-            }
-            // First of all: an entry may have waited for the bus longer than a fog may be silent, or a
-            // phase may last, and any event closes what is over.
-            if self.reconnects.has_changed().unwrap_or(false) {
+            let beats = self.unheard_beats();
+            let reconnected = self.reconnects.has_changed().unwrap_or(false);
+            if reconnected {
                 self.reconnects.mark_unchanged();
-                events.push_front(std::mem::replace(&mut event, RootEvent::Reconnected));
             }
+            hear_first(&mut events, beats, reconnected);
+            let Some(event) = events.pop_front() else {
+                break;
+            };
             let now = self.office.clock.now_ms();
             let key = self.office.voice.key.verifying_key();
             let trace_of = |job: &JobId, round| trace::derive(&key, job, round);
@@ -367,5 +367,52 @@ impl Runner {
             tracing::info!("{}", job_view::line(&view));
         }
         self.tell(JobEvent::Done(Box::new(view)));
+    }
+}
+
+/// Puts what was not heard yet before what waits, and before all else that the bus is back: an entry may
+/// have waited for it longer than a fog may be silent, or a phase may last, and any event closes what is over.
+fn hear_first(events: &mut VecDeque<RootEvent>, beats: Vec<RootEvent>, reconnected: bool) {
+    let is_first = events.front() == Some(&RootEvent::Reconnected);
+    if is_first {
+        events.pop_front();
+    }
+    for beat in beats.into_iter().rev() {
+        events.push_front(beat);
+    }
+    if is_first || reconnected {
+        events.push_front(RootEvent::Reconnected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fl_model::TraceContext;
+
+    use super::*;
+    use crate::testing::{opened, region};
+
+    /// Whether the watch of the connection, or a beat, or the log's answer is heard first.
+    #[test]
+    fn a_phase_whose_time_ran_out_while_the_bus_was_away_stays_open() {
+        let beat = || RootEvent::Beat(region("north"), 1);
+        let check = |event: RootEvent, beats: Vec<RootEvent>, reconnected| {
+            let (mut root, _) = opened();
+            let late = Duration::from_hours(1).as_millis() as u64;
+            let heard = beats.len();
+            let mut events = VecDeque::from([event]);
+            hear_first(&mut events, beats, reconnected);
+            let beats = events.iter().filter(|event| **event == beat());
+            assert!(beats.count() >= heard, "no beat is lost: {events:?}");
+            for event in events {
+                let told = format!("{event:?}");
+                let effects = root.handle(event, late, 1, |_, _| TraceContext::default());
+                assert_eq!(effects, [], "{told}");
+            }
+        };
+        check(RootEvent::Reconnected, vec![beat(), beat()], false);
+        check(RootEvent::Reconnected, vec![beat()], true);
+        check(beat(), vec![], true);
+        check(RootEvent::Timeout, vec![beat()], true);
     }
 }

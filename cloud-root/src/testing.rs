@@ -28,6 +28,11 @@ pub(crate) fn submitted(spec: JobSpec) -> LogEntry {
 
 /// The job's first plan, for regions `north` and `south`.
 pub(crate) fn plan() -> RoundPlan {
+    opened().1
+}
+
+/// The job in its first phase, of which the root has told the regions, and the plan.
+pub(crate) fn opened() -> (RootRound, RoundPlan) {
     let limits = RoundSettings::default().limits();
     let mut root = RootRound::replay(limits, &[submitted(spec())]).unwrap();
     let devices = spec().quorum;
@@ -41,7 +46,7 @@ pub(crate) fn plan() -> RoundPlan {
         for effect in root.handle(event, 1, 1, |_, _| TraceContext::default()) {
             match effect {
                 RootEffect::Append(entry) => events.push_front(RootEvent::Committed(entry)),
-                RootEffect::PublishPlan(plan, _) => return *plan,
+                RootEffect::PublishPlan(plan, _) => return (root, *plan),
                 _ => {}
             }
         }
