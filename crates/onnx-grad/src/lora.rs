@@ -368,9 +368,11 @@ impl Adapters {
             made("MatMul", [&beside("down"), up], change.clone()),
         ];
         let scale = self.scale * gemm;
-        if !scale.is_finite() {
+        // A Gemm may leave its product out, with what is learnt beside it.
+        if !scale.is_normal() && gemm != 0.0 {
+            let excess = if scale.abs() < 1.0 { "small" } else { "large" };
             return fail(&format!(
-                "alpha is too large beside the alpha {gemm} of the Gemm that makes `{output}`"
+                "alpha is too {excess} beside the alpha {gemm} of the Gemm that makes `{output}`"
             ));
         }
         if scale != 1.0 {

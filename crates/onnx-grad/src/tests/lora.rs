@@ -220,9 +220,24 @@ fn what_adapters_learn_is_never_left_out() {
 
 #[test]
 fn a_scale_beyond_all_numbers_is_refused() {
-    let model = changed(|graph| graph.node[0].attribute = vec![float("alpha", 1e30)]);
-    let message = adapted(&model, &spec(1, 1e30)).unwrap_err().to_string();
-    assert!(message.contains("too large beside the alpha"), "{message}");
+    let check = |gemm: f32, alpha: f32, expected: Option<&str>| {
+        let model = changed(|graph| graph.node[0].attribute = vec![float("alpha", gemm)]);
+        match (adapted(&model, &spec(1, alpha)), expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(expected)) => {
+                let message = error.to_string();
+                assert!(message.contains(expected), "{message}");
+            }
+            (result, _) => panic!("{gemm} {alpha}: {result:?}"),
+        }
+    };
+    check(1e30, 1e30, Some("too large beside the alpha"));
+    check(f32::NAN, 1.0, Some("too large beside the alpha NaN"));
+    // Nothing would be learnt, or what rounding leaves of it.
+    check(1e-30, 1e-30, Some("too small beside the alpha"));
+    check(-1e-20, 1e-20, Some("too small beside the alpha"));
+    check(1e-20, 1e-10, None);
+    check(0.0, 1.0, None);
 }
 
 #[test]
