@@ -84,8 +84,9 @@ pub(crate) async fn replay(office: &Office, job: &JobId) -> anyhow::Result<Optio
     }))
 }
 
-/// Opens an entry. Its epoch counts whether the rest can be read or not: fogs and devices have seen it, and
-/// refuse the plans of a root that leads in a lower one.
+/// Opens an entry. Its epoch counts whether the body can be read or not: fogs and devices have seen it, and
+/// refuse the plans of a root that leads in a lower one. A header of another version of the protocol tells
+/// nothing, not even its epoch.
 fn read_entry(office: &Office, bytes: &[u8], job: &JobId) -> Result<LogEntry, WireError> {
     let key = office.voice.key.verifying_key();
     let verified = Envelope::parse(bytes, LOG_ENTRY_BYTES_MAX)?.verify(&key)?;
