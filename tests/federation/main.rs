@@ -1,5 +1,6 @@
 //! Federations of real processes, in small and in `xtask demo`.
 
+mod adapters;
 mod demo;
 mod folders;
 mod networks;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use onnx_train::Predictions;
 use tributary_tests::{
-    Claim, How, Stage, Verdict, claims, draw_digits, python_verdicts, root, stations,
+    Claim, How, Stage, Verdict, accuracy, claims, draw_digits, python_verdicts, root, stations,
 };
 use xtask::demo::{Job, Region, discover};
 
@@ -89,9 +89,7 @@ impl Trained {
         }
         stage.end();
 
-        let examples: usize = verdicts.values().map(|verdict| verdict.truths.len()).sum();
-        let correct: usize = verdicts.values().map(Verdict::correct).sum();
-        let accuracy = correct as f64 / examples as f64;
+        let accuracy = accuracy(&verdicts);
         let last = course.rounds().last().expect("rounds");
         assert_eq!(last.participants as usize, verdicts.len());
         let said = last.accuracy.expect("an accuracy");

@@ -1,12 +1,11 @@
 //! A head that each device keeps for itself: what its agent writes is the model that the rounds tested on it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tributary_tests::{Stage, hospitals, root};
-use xtask::demo::{EDGE_AGENT, Job, agent_name};
+use xtask::demo::Job;
 
 const ROUNDS: u32 = 12;
 const DEVICES: [&str; 3] = ["cleveland", "hungarian", "va-long-beach"];
@@ -67,22 +66,7 @@ fn each_device_writes_the_model_that_its_rounds_tested() {
 
 /// The device's own model, and what its agent's command prints.
 fn personalize(stage: &Stage, exported: &Path, device: &str) -> (PathBuf, String) {
-    let model = exported.with_file_name(format!("{device}.onnx"));
-    let home = stage.federation.home(&agent_name(device));
-    let job = stage.results.job(&stage.job.name);
-    let words: [&dyn AsRef<OsStr>; 10] = [
-        &"personalize",
-        &"--home",
-        &home,
-        &"--model",
-        &exported,
-        &"--job",
-        &job,
-        &"-o",
-        &model,
-        &"--evaluate",
-    ];
-    let printed = stage.federation.run(EDGE_AGENT, words);
+    let (model, printed) = stage.personalize(exported, device);
     (model, printed.expect("a personal model"))
 }
 

@@ -87,17 +87,7 @@ fn federated<'a>(
 
 /// The parameters of `untrained` as they stand in `exported`.
 fn trained(untrained: &[u8], exported: &[u8]) -> Vec<Vec<f32>> {
-    let graph = Model::decode(exported).expect("ONNX").graph;
-    let by_name: BTreeMap<String, Vec<f32>> = graph
-        .expect("a graph")
-        .initializers
-        .into_iter()
-        .map(|tensor| {
-            let numbers = tensor.raw_data.chunks_exact(size_of::<f32>());
-            let numbers = numbers.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("4")));
-            (tensor.name, numbers.collect())
-        })
-        .collect();
+    let by_name = weights(exported);
     let layout = parameter_layout(untrained).expect("a model that can be trained");
     let parameters: Vec<Vec<f32>> = layout
         .iter()
@@ -109,6 +99,19 @@ fn trained(untrained: &[u8], exported: &[u8]) -> Vec<Vec<f32>> {
         "the exported model is the untrained one"
     );
     parameters
+}
+
+/// The float initialisers of an ONNX file by their names, without their shapes.
+pub fn weights(model: &[u8]) -> BTreeMap<String, Vec<f32>> {
+    let graph = Model::decode(model).expect("ONNX").graph;
+    let tensors = graph.expect("a graph").initializers.into_iter();
+    tensors
+        .map(|tensor| {
+            let numbers = tensor.raw_data.chunks_exact(size_of::<f32>());
+            let numbers = numbers.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("4")));
+            (tensor.name, numbers.collect())
+        })
+        .collect()
 }
 
 /// The few fields of ONNX that hold parameters.

@@ -114,6 +114,13 @@ impl Verdict {
     }
 }
 
+/// Share of all devices' test examples that are told right.
+pub fn accuracy(verdicts: &BTreeMap<String, Verdict>) -> f64 {
+    let correct: usize = verdicts.values().map(Verdict::correct).sum();
+    let examples: usize = verdicts.values().map(|verdict| verdict.truths.len()).sum();
+    correct as f64 / examples as f64
+}
+
 /// Runs an exported model over every device's raw CSV file, `.npz` or images below `data`.
 pub fn python_verdicts(model: &Path, data: &Path, how: &How) -> BTreeMap<String, Verdict> {
     let python = PythonRuntime::find(&root()).expect("Python with onnxruntime");

@@ -15,10 +15,10 @@ use xtask::demo::CLOUD_ROOT;
 use xtask::processes::run_to_end;
 use xtask::workspace;
 
-pub use claims::{Claim, claims};
+pub use claims::{Claim, claims, weights};
 pub use demo::{Demo, processes_of};
 pub use digits::draw_digits;
-pub use judge::{How, Verdict, python_verdicts};
+pub use judge::{How, Verdict, accuracy, python_verdicts};
 pub use stage::{
     Stage, fixed_round, hospitals, hospitals_job, some_stations, stations, stations_job,
 };

@@ -181,6 +181,28 @@ impl Stage {
         printed.expect("an evaluation")
     }
 
+    /// Where a device's `edge-agent personalize` writes its own model, and what it prints of that or why
+    /// there is none.
+    pub fn personalize(&self, exported: &Path, device: &str) -> (PathBuf, Result<String, String>) {
+        let model = exported.with_file_name(format!("{device}.onnx"));
+        let home = self.federation.home(&agent_name(device));
+        let job = self.results.job(&self.job.name);
+        let words: [&dyn AsRef<OsStr>; 10] = [
+            &"personalize",
+            &"--home",
+            &home,
+            &"--model",
+            &exported,
+            &"--job",
+            &job,
+            &"-o",
+            &model,
+            &"--evaluate",
+        ];
+        let printed = self.federation.run(EDGE_AGENT, words);
+        (model, printed.map_err(|error| format!("{error:#}")))
+    }
+
     /// The ends of all logs, for a failure's message.
     pub fn last_words(&self) -> String {
         let mut words = String::new();
