@@ -1,7 +1,7 @@
 //! Reading a node's attributes, and writing those of the nodes that we make.
 
 use crate::proto::attribute_proto::AttributeType;
-use crate::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use crate::proto::{AttributeProto, GraphProto, NodeProto};
 
 /// The attribute of that name.
 pub(crate) fn find<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
@@ -73,16 +73,6 @@ pub(crate) fn graph(name: &str, value: GraphProto) -> AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Graph as i32),
         g: Some(value),
-        ..AttributeProto::default()
-    }
-}
-
-/// A tensor attribute of a node that we write.
-pub(crate) fn tensor(name: &str, value: TensorProto) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Tensor as i32),
-        t: Some(value),
         ..AttributeProto::default()
     }
 }

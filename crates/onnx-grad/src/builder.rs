@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
-use crate::attributes::{self, int, ints};
+use crate::attributes::{int, ints};
 use crate::error::ModelError;
 use crate::graph::Value;
 use crate::kernels::Kernels;
@@ -98,6 +98,7 @@ impl GraphBuilder {
     pub(crate) fn fresh(&mut self, hint: &str) -> String {
         let mut name = hint.to_owned();
         while !self.used.insert(name.clone()) {
+            // Not behind a dot: so tract names what it makes of a node.
             name = format!("{hint}_{}", self.next);
             self.next += 1;
         }
@@ -259,22 +260,6 @@ impl GraphBuilder {
         self.node_outputs("Split", &[value, &sizes], &[int("axis", axis)], count)
     }
 
-    /// Logarithms of the softmax over an axis, into a value of that name; also where a probability rounds to 0.
-    pub(crate) fn log_softmax(&mut self, value: &str, axis: i64, output: String) {
-        if !self.kernels.simple {
-            self.node_into("LogSoftmax", &[value], &[int("axis", axis)], output);
-            return;
-        }
-        // tract takes the logarithm of the probabilities.
-        let one = self.integers(&[1]);
-        let largest = self.node_outputs("TopK", &[value, &one], &[int("axis", axis)], 2);
-        let below = self.node("Sub", &[value, &largest[0]], &[]);
-        let exp = self.node("Exp", &[&below], &[]);
-        let sum = self.reduce_sum(&exp, &[axis], true);
-        let log = self.node("Log", &[&sum], &[]);
-        self.node_into("Sub", &[&below, &log], &[], output);
-    }
-
     /// Number of elements, as a float of rank 0.
     pub(crate) fn size(&mut self, value: &str) -> String {
         let size = self.node("Size", &[value], &[]);
@@ -377,13 +362,7 @@ impl GraphBuilder {
             }
             None => self.node("Shape", &[&value.name], &[]),
         };
-        self.zeros(&shape)
-    }
-
-    /// Float zeros in a shape. What they are is written out, since tract has float64 where a node does not say.
-    pub(crate) fn zeros(&mut self, shape: &str) -> String {
-        let zero = attributes::tensor("value", encode_f32("", &[1], &[0.0]));
-        self.node("ConstantOfShape", &[shape], &[zero])
+        self.node("ConstantOfShape", &[&shape], &[])
     }
 
     /// Drops nodes and initialisers that no output needs, such as those that computed a shape which

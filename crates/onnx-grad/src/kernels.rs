@@ -12,8 +12,8 @@ pub struct Kernels {
     /// Channels in a block of ONNX Runtime's layout for convolutions, domain `com.microsoft.nchwc`: it follows
     /// from the processor, and a graph written for another number gives wrong results.
     pub channel_block: Option<u32>,
-    /// Batch normalisation is written as sums and products and loops turn by turn, for runtimes that normalise
-    /// by constants alone and have no loops, such as tract.
+    /// Batch normalisation is written as sums and products, loops turn by turn, and padding that takes away as
+    /// a Slice: for tract, which has no such operators or has them by constants alone.
     pub simple: bool,
 }
 

@@ -39,12 +39,16 @@ pub enum TrainError {
     /// ONNX Runtime refused a graph or a run.
     #[error("ONNX Runtime: {0}")]
     Runtime(#[from] ort::Error),
-    /// tract refused a graph or a run.
+    /// tract refused a graph.
     #[cfg(feature = "tract")]
     #[error(
-        "tract cannot run this model: {0}; the README of onnx-grad lists what it runs, ONNX Runtime runs the others"
+        "tract cannot run this model: {0}; the README of onnx-grad lists what it cannot, ONNX Runtime runs that too"
     )]
     Tract(String),
+    /// tract failed in a run. What it says may have numbers of the data in it.
+    #[cfg(feature = "tract")]
+    #[error("tract cannot run this model: a step failed: {0}")]
+    TractRun(String),
     /// Examples do not fit the model or each other.
     #[error("examples: {0}")]
     Examples(String),

@@ -30,10 +30,7 @@ pub(crate) fn parse_for_runtime(model: Model<'_>) -> Result<ForwardModel, TrainE
     let model = model.parse()?;
     #[cfg(feature = "tract")]
     if let Runtime::Tract = runtime()? {
-        return Ok(model.with_kernels(Kernels {
-            simple: true,
-            ..Kernels::default()
-        }));
+        return Ok(model.with_kernels(ON_TRACT));
     }
     // The trial takes a while, 14 ms, which most models need not spend.
     if !model.could_use_kernels() {
@@ -54,7 +51,18 @@ pub fn kernels() -> Result<Kernels, TrainError> {
     Ok(*KERNELS.get_or_init(|| found))
 }
 
+/// What tract has.
+#[cfg(feature = "tract")]
+const ON_TRACT: Kernels = Kernels {
+    channel_block: None,
+    simple: true,
+};
+
 fn find() -> Result<Kernels, TrainError> {
+    #[cfg(feature = "tract")]
+    if let Runtime::Tract = runtime()? {
+        return Ok(ON_TRACT);
+    }
     let expected = match trial(Kernels::default()) {
         Ok(expected) => expected,
         Err(error @ TrainError::RuntimeMissing) => return Err(error),

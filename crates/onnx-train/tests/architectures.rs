@@ -135,6 +135,29 @@ fn check_curve(network: &Network) -> Vec<Vec<f32>> {
     parameters
 }
 
+/// Steps within a run are those of several runs: nothing of a step is left over for the next.
+fn check_steps(network: &Network) {
+    let golden = &network.golden;
+    let examples = network.examples(golden.batch);
+    let spec = |local_epochs| TrainingSpec {
+        local_epochs,
+        batch_size: golden.batch as u32,
+        ..TrainingSpec::plain(network.loss, golden.learning_rate)
+    };
+    let steps = golden.losses.len() as u32;
+    let mut trainer = LocalTrainer::new(&network.model, &spec(steps)).unwrap();
+    let trained = trainer.run(&network.parameters, &examples, [0; 32]);
+    let (loss, expected) = (
+        trained.unwrap().loss,
+        golden.losses[golden.losses.len() - 1],
+    );
+    let error = (loss - expected).abs() / expected;
+    assert!(
+        error <= LOSS_TOLERANCE,
+        "after {steps} steps in one run: loss {loss} instead of {expected}"
+    );
+}
+
 /// The user's own model with the trained parameters gives what our evaluation says.
 fn check_export(network: &Network, parameters: &[Vec<f32>]) {
     let rows = network.golden.batch;
@@ -189,6 +212,7 @@ macro_rules! networks {
                 let network = Network::load(stringify!($name));
                 check_gradients(&network);
                 let trained = check_curve(&network);
+                check_steps(&network);
                 check_export(&network, &trained);
             }
         )*

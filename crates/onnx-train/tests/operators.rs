@@ -247,8 +247,9 @@ fn check(case: &Case) {
 }
 
 /// What tract lacks: Einsum with an ellipsis, Celu by another alpha, indices from the end, ConvTranspose with an
-/// output shape, Pad that takes away, Range that is not known; recurrent layers of the reverse direction alone, of sequences of several lengths, without a bias
-/// where the reset gate comes last, and RNN by Relu; Equal of booleans.
+/// output shape, Resize by scales with align_corners, Pad that takes away, Range that is not known; recurrent
+/// layers of the reverse direction alone, of sequences of several lengths, without a bias where the reset gate
+/// comes last, and RNN by Relu; Equal of booleans.
 const REFUSED_BY_TRACT: &[&str] = &[
     "einsum_ellipsis",
     "einsum_ellipsis_implicit",
@@ -260,6 +261,8 @@ const REFUSED_BY_TRACT: &[&str] = &[
     "gather_nd_table_from_end_18",
     "scatter_nd",
     "transpose_output_shape",
+    "linear_align_corners",
+    "nearest_align_corners",
     "pad_negative",
     "chain_range",
     "lstm_reverse",

@@ -21,8 +21,7 @@ pub(super) fn write(logits: &Value, graph: &mut GraphBuilder) -> Result<LossNode
             shape: vec![batch],
         },
     );
-    let log_probability = graph.fresh("fl.LogSoftmax");
-    graph.log_softmax(&logits.name, -1, log_probability.clone());
+    let log_probability = graph.node("LogSoftmax", &[&logits.name], &[int("axis", -1)]);
     let depth = graph.integers(&[classes as i64]);
     let off_on = graph.tensor(&[2], &[0.0, 1.0]);
     let one_hot = graph.node("OneHot", &[&target.0, &depth, &off_on], &[int("axis", -1)]);

@@ -18,16 +18,6 @@ impl Operator for LogSoftmax {
         Ok(vec![site.float(0)?.value_type.clone()])
     }
 
-    fn train(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
-        let (axis, y) = (shared::softmax_axis(site)?, site.output()?.name.clone());
-        graph.log_softmax(&site.input(0)?.name, axis, y);
-        Ok(true)
-    }
-
-    fn evaluate(&self, site: &Site<'_>, graph: &mut GraphBuilder) -> Result<bool, String> {
-        self.train(site, graph)
-    }
-
     /// `dx = dy − exp(y)·Σ dy`, summed over the axis.
     fn gradient(
         &self,

@@ -152,7 +152,7 @@ fn whole<'a>(
         within: site
             .optional(LENGTHS)
             .map(|lengths| within(&lengths.name, layer.steps, graph)),
-        zeros: graph.zeros(&sizes),
+        zeros: graph.node("ConstantOfShape", &[&sizes], &[]),
     })
 }
 

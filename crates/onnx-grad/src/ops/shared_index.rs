@@ -90,7 +90,7 @@ pub(super) fn add_to_rows(
         let last = graph.integers(&[-1]);
         let positions = graph.node("Unsqueeze", &[indices, &last], &[]);
         let shape = graph.integers(&sizes);
-        let zeros = graph.zeros(&shape);
+        let zeros = graph.node("ConstantOfShape", &[&shape], &[]);
         let add = [text("reduction", "add")];
         return graph.node("ScatterND", &[&zeros, &positions, upstream], &add);
     }

@@ -4,13 +4,14 @@
 //! A defect of tract is an error here, and never a panic; what it would compute wrongly is refused.
 
 mod differences;
+mod rewrite;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use onnx_grad::Interface;
 use tract_onnx::prelude::{
-    Framework as _, InferenceModel, InferenceModelExt as _, TDim, TypedSimplePlan, TypedSimpleState,
+    Framework as _, InferenceModel, InferenceModelExt as _, TDim, TractError, TypedSimplePlan,
 };
 use tract_onnx::tract_hir::internal::{
     Datum, Factoid as _, InferenceFact, IntoArcTensor as _, IntoRunnable as _, IntoTValue as _,
@@ -22,6 +23,9 @@ use crate::error::TrainError;
 
 /// Sets of shapes for which a graph is kept ready.
 const READY_MAX: usize = 4;
+
+/// Nodes that are optimised at most: five thousand take 2 s, and more take longer than in proportion.
+const OPTIMIZED_NODES_MAX: usize = 10_000;
 
 /// The shapes of a graph's inputs, in its order.
 type Shapes = Vec<Vec<usize>>;
@@ -39,8 +43,7 @@ pub(super) fn load(graph: &[u8]) -> Result<Loaded, TrainError> {
     let interface = Interface::of(graph)?;
     let onnx = tract_onnx::onnx();
     let mut proto = onnx.proto_model_for_read(&mut &*graph)?;
-    differences::check(&proto)?;
-    differences::mend(&mut proto);
+    differences::mend(&mut proto)?;
     let loaded = Loaded {
         model: guarded(|| onnx.model_for_proto_model(&proto))?,
         interface,
@@ -60,6 +63,11 @@ fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
             text.unwrap_or("for no known reason")
         ))
     })
+}
+
+/// What a run says may have numbers of a device's data in it, what loading says has not.
+fn failed(error: TractError) -> TrainError {
+    TrainError::TractRun(format!("{error:#}"))
 }
 
 impl Loaded {
@@ -91,10 +99,11 @@ impl Loaded {
     /// The graph for inputs of these shapes, optimised where tract can.
     fn plan(&self, shapes: &Shapes) -> TractResult<Arc<TypedSimplePlan>> {
         let plain = self.with_shapes(shapes)?.into_typed()?;
-        match guarded(|| plain.clone().into_optimized()) {
-            Ok(optimized) => optimized.into_runnable(),
-            Err(_) => plain.into_runnable(),
+        if plain.nodes.len() > OPTIMIZED_NODES_MAX {
+            return plain.into_runnable();
         }
+        let optimized = guarded(|| plain.clone().into_optimized()?.into_runnable());
+        optimized.or_else(|_| plain.into_runnable())
     }
 
     /// The same, once.
@@ -152,7 +161,7 @@ impl super::Session for Loaded {
             .collect::<Result<_, _>>()?;
         let given = given.into_iter().map(|own| own.into_tvalue()).collect();
         let plan = self.ready(shapes)?;
-        let made = guarded(|| plan.run(given))?;
+        let made = guarded(|| plan.run(given)).map_err(failed)?;
         let numbers = |at: usize| Ok(elements::<f32>(&made[at])?.to_vec());
         places.into_iter().map(numbers).collect()
     }
@@ -175,7 +184,7 @@ struct Tensors<'a> {
 
 /// Which tensors a run reads, in the order of the graph's inputs, and where each of its outputs goes.
 struct Run {
-    state: TypedSimpleState,
+    plan: Arc<TypedSimplePlan>,
     reads: Vec<usize>,
     /// Place among the graph's outputs, and among the tensors.
     writes: Vec<(usize, usize)>,
@@ -231,7 +240,7 @@ impl Memory for Tensors<'_> {
         let writes = outputs.iter();
         let writes = writes.map(|(name, at)| Ok((self.loaded.output(name)?, at.0)));
         self.runs.push(Run {
-            state: plan.spawn()?,
+            plan,
             reads,
             writes: writes.collect::<Result<_, TrainError>>()?,
         });
@@ -242,11 +251,13 @@ impl Memory for Tensors<'_> {
         let run = &mut self.runs[binding.0];
         let given = run.reads.iter().map(|at| self.tensors[*at].clone());
         let given: TVec<TValue> = given.map(TValue::from_const).collect();
-        let made = guarded(|| run.state.run(given))?;
+        // Each run in a state of its own: in one that is kept, recurrent layers go on from the run before.
+        let made = guarded(|| run.plan.run(given)).map_err(failed)?;
         for (from, to) in &run.writes {
             let made = made[*from].clone().into_arc_tensor();
             let expected = &mut self.tensors[*to];
             if made.datum_type() != expected.datum_type() || made.shape() != expected.shape() {
+                let [made, expected] = [&made, &*expected].map(|own| own.shape().to_vec());
                 let what = format!("it makes {made:?} in place of {expected:?}");
                 return Err(TrainError::Tract(what));
             }

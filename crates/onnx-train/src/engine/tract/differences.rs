@@ -1,59 +1,31 @@
-//! What tract computes otherwise than ONNX says, found with the golden vectors of onnx-grad: written in another
-//! way or refused, since a device cannot see that its gradients are wrong.
+//! What tract computes otherwise than ONNX says, found with the golden vectors of onnx-grad and by reading:
+//! refused, or rewritten (`rewrite.rs`), since a device cannot see that its gradients are wrong.
 
-use tract_onnx::pb::{ModelProto, NodeProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
+use super::rewrite;
 use crate::error::TrainError;
 
-/// Refuses a graph of which tract would compute something wrongly.
-pub(super) fn check(model: &ModelProto) -> Result<(), TrainError> {
-    let nodes = model.graph.iter().flat_map(|graph| &graph.node);
-    for node in nodes {
-        if let Some(what) = difference(node) {
+/// Refuses a graph of which tract would compute something wrongly, and rewrites what it can compute in other
+/// words.
+pub(super) fn mend(model: &mut ModelProto) -> Result<(), TrainError> {
+    let opset = model.opset_import.iter().find(|own| own.domain.is_empty());
+    let opset = opset.map_or(0, |own| own.version);
+    let Some(graph) = &mut model.graph else {
+        return Ok(());
+    };
+    for node in &graph.node {
+        if let Some(what) = difference(node, graph) {
             let operator = &node.op_type;
             return Err(TrainError::Tract(format!("{operator} {what}")));
         }
     }
+    rewrite::rewrite(graph, opset);
     Ok(())
 }
 
-/// Writes remainders of integers so that they have the sign of the divisor, which tract does not always give:
-/// `(a mod b + b) mod b`.
-pub(super) fn mend(model: &mut ModelProto) {
-    let Some(graph) = &mut model.graph else {
-        return;
-    };
-    let nodes = std::mem::take(&mut graph.node);
-    for node in nodes {
-        let own = match node.op_type.as_str() {
-            "Mod" if attribute(&node, "fmod").is_none_or(|own| own.i == 0) => remainder(node),
-            _ => vec![node],
-        };
-        graph.node.extend(own);
-    }
-}
-
-fn remainder(last: NodeProto) -> Vec<NodeProto> {
-    let (Some(divisor), Some(output)) = (last.input.get(1).cloned(), last.output.first()) else {
-        return vec![last];
-    };
-    let names = ["part", "sum"].map(|what| format!("{output}#{what}"));
-    let step = |operator: &str, first: &str, to: &str| NodeProto {
-        name: to.to_owned(),
-        op_type: operator.to_owned(),
-        input: vec![first.to_owned(), divisor.clone()],
-        output: vec![to.to_owned()],
-        ..NodeProto::default()
-    };
-    let [part, sum] = &names;
-    let first = step("Mod", &last.input[0], part);
-    let second = step("Add", part, sum);
-    let third = step("Mod", sum, output);
-    vec![first, second, third]
-}
-
 /// What of a node tract computes in another way.
-fn difference(node: &NodeProto) -> Option<&'static str> {
+fn difference(node: &NodeProto, graph: &GraphProto) -> Option<&'static str> {
     let integer = |name: &str| attribute(node, name).map_or(0, |own| own.i);
     let text = |name: &str| attribute(node, name).map_or(&b""[..], |own| &own.s);
     let has_input = |at: usize| node.input.get(at).is_some_and(|name| !name.is_empty());
@@ -61,10 +33,7 @@ fn difference(node: &NodeProto) -> Option<&'static str> {
         "LSTM" | "GRU" | "RNN" if text("direction") == b"reverse" => {
             Some("of the reverse direction alone")
         }
-        "RNN"
-            if attribute(node, "activations")
-                .is_some_and(|own| own.strings.iter().any(|name| name != b"Tanh")) =>
-        {
+        "RNN" if activations(node).any(|name| !name.eq_ignore_ascii_case(b"tanh")) => {
             Some("of another activation than Tanh")
         }
         "GRU" if integer("linear_before_reset") != 0 && !has_input(3) => {
@@ -79,10 +48,35 @@ fn difference(node: &NodeProto) -> Option<&'static str> {
         "Einsum" if text("equation").windows(3).any(|three| three == b"...") => {
             Some("with an ellipsis")
         }
+        "Resize" if has_input(2) && text("coordinate_transformation_mode") == b"align_corners" => {
+            Some("by scales with align_corners, where it could go by sizes")
+        }
+        "Pad" if takes_away(node, graph) => Some("that takes away"),
         _ => None,
     }
 }
 
-fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a tract_onnx::pb::AttributeProto> {
+fn activations(node: &NodeProto) -> impl Iterator<Item = &[u8]> {
+    let list = attribute(node, "activations");
+    list.into_iter()
+        .flat_map(|own| &own.strings)
+        .map(Vec::as_slice)
+}
+
+/// Whether a padding that is known has a size below 0.
+fn takes_away(node: &NodeProto, graph: &GraphProto) -> bool {
+    let pads = node.input.get(1);
+    let pads = pads.and_then(|name| graph.initializer.iter().find(|own| own.name == *name));
+    pads.is_some_and(|pads| integers(pads).any(|size| size < 0))
+}
+
+fn integers(tensor: &TensorProto) -> impl Iterator<Item = i64> {
+    let raw = tensor.raw_data.as_chunks().0.iter();
+    let raw = raw.map(|bytes| i64::from_le_bytes(*bytes));
+    tensor.int64_data.iter().copied().chain(raw)
+}
+
+/// The attribute of that name.
+pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|own| own.name == name)
 }
