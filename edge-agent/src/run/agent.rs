@@ -357,9 +357,17 @@ impl Agent {
             }
         }
         self.traces.drop(key);
-        on_disk(|| self.parts.worker.over(key));
         let last = self.round.last().cloned();
-        on_disk(|| lock(&self.parts.ledger).forget(key, outcome, last.as_ref()))
+        on_disk(|| lock(&self.parts.ledger).forget(key, outcome, last.as_ref()))?;
+        let key = key.clone();
+        self.on_bench(move |worker| worker.over(&key));
+        Ok(())
+    }
+
+    /// Has the worker do what waits for its task and for many files, away from the loop that gives signs of life.
+    fn on_bench(&self, work: impl FnOnce(&Worker) + Send + 'static) {
+        let worker = self.parts.worker.clone();
+        tokio::task::spawn_blocking(move || work(&worker));
     }
 
     /// Signs a control message and sends it, best effort.
@@ -384,3 +392,6 @@ fn on_disk<T>(work: impl FnOnce() -> T) -> T {
 fn wall_us_signed() -> i64 {
     i64::try_from(wall_us()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,14 +85,17 @@ pub async fn run(home: Home, shutdown: Shutdown) -> anyhow::Result<()> {
     let (results, mut finished) = mpsc::channel(RESULTS_MAX);
     let ledger = Arc::new(Mutex::new(ledger));
     let clock = Clock::start();
+    let worker = Arc::new(Worker::new(
+        identity.clone(),
+        ledger.clone(),
+        RoundRows::new(source, home.split.clone(), &home.folder),
+    ));
+    let tidied = worker.clone();
+    tokio::task::spawn_blocking(move || tidied.tidy());
     let mut agent = Agent::new(Parts {
         uplink: Uplink::start(&session, &identity),
         downloads: Downloads::new(cache, cache_bytes_max, settings.timing.want_ms),
-        worker: Arc::new(Worker::new(
-            identity.clone(),
-            ledger.clone(),
-            RoundRows::new(source, home.split.clone(), &home.folder),
-        )),
+        worker,
         runtime: runtime_text(&home),
         state_file: home.folder.join(STATE_FILE),
         timing: settings.timing.clone(),

@@ -18,6 +18,7 @@ use super::stamp;
 use super::worker::lock;
 use crate::data::{self, DataError, LocalData};
 use crate::feed::Counts;
+use crate::ledger::Snapshot;
 use crate::ring::{Ring, RingText, remove_folder};
 use crate::work::Failure;
 
@@ -59,12 +60,13 @@ pub(super) struct Fixed {
     pub(super) stamp: Option<Stamp>,
 }
 
-/// The source of a device's rows, and the snapshot of the round in progress.
+/// The source of a device's rows, and the snapshot of the round in progress. To fix, read and release them takes as
+/// long as the disk does.
 pub(super) struct RoundRows {
     pub(super) source: Source,
     split: Option<Split>,
     home: PathBuf,
-    kept: Mutex<Option<Kept>>,
+    kept: Option<Kept>,
 }
 
 /// What the snapshot on disk is of.
@@ -81,7 +83,7 @@ impl RoundRows {
             source,
             split,
             home: home.to_owned(),
-            kept: Mutex::new(None),
+            kept: None,
         }
     }
 
@@ -105,28 +107,28 @@ impl RoundRows {
     ///
     /// # Errors
     /// The snapshot cannot be written.
-    pub(super) fn fix(&self, job: &JobId, round: u32, spec: &DataSpec) -> Result<Fixed, Failure> {
-        let mut kept = lock(&self.kept);
+    pub(super) fn fix(
+        &mut self,
+        job: &JobId,
+        round: u32,
+        spec: &DataSpec,
+    ) -> Result<Fixed, Failure> {
         let before = self.stamp(spec);
-        let is_kept = kept
-            .as_ref()
-            .is_some_and(|kept| before.is_some() && kept.stamp == before);
+        let kept = self.kept.take();
+        let is_kept = kept.is_some_and(|kept| before.is_some() && kept.stamp == before);
         let fixed = match is_kept {
             true => Fixed {
                 extent: self.extent(before.as_ref()),
                 stamp: before,
             },
-            false => {
-                *kept = None;
-                self.take(before, spec).map_err(|error| {
-                    Failure::new(
-                        Reason::DataUnusable,
-                        format!("the rows of the round cannot be kept: {error}"),
-                    )
-                })?
-            }
+            false => self.take(before, spec).map_err(|error| {
+                Failure::new(
+                    Reason::DataUnusable,
+                    format!("the rows of the round cannot be kept: {error}"),
+                )
+            })?,
         };
-        *kept = Some(Kept {
+        self.kept = Some(Kept {
             job: job.clone(),
             round,
             spec: spec.clone(),
@@ -232,40 +234,47 @@ impl RoundRows {
         }
     }
 
-    /// A round is over: its snapshot is removed, unless the next can be of the same rows.
-    pub(super) fn release(&self, job: &JobId, round: u32) {
-        let mut kept = lock(&self.kept);
-        let rests = |own: &Kept| {
-            matches!(self.source, Source::File(_))
-                && own.stamp.is_some()
-                && own.stamp == self.stamp(&own.spec)
+    /// A round is over: its snapshot is removed, unless the next can be of the same rows; `noted` are the rows that
+    /// were fixed last, maybe by the process before this one.
+    pub(super) fn release(&mut self, job: &JobId, round: u32, noted: Option<&Snapshot>) {
+        let is_over = match &self.kept {
+            Some(kept) => kept.job == *job && kept.round == round && !self.rests(kept),
+            None => noted.is_some_and(|noted| noted.job == job.as_str() && noted.round == round),
         };
-        let is_over = |own: &mut Kept| own.job == *job && own.round == round && !rests(own);
-        if kept.take_if(is_over).is_some() {
+        if is_over {
             self.remove();
         }
     }
 
-    /// A job is over, and its snapshot not wanted any more; `noted` is the job of the rows that were fixed last,
-    /// maybe by the process before this one.
-    pub(super) fn job_over(&self, job: &JobId, noted: Option<&str>) {
-        let mut kept = lock(&self.kept);
-        let last = kept.as_ref().map(|kept| kept.job.as_str()).or(noted);
+    /// Whether the rows may serve the next round too.
+    fn rests(&self, kept: &Kept) -> bool {
+        matches!(self.source, Source::File(_))
+            && kept.stamp.is_some()
+            && kept.stamp == self.stamp(&kept.spec)
+    }
+
+    /// A job is over, and its snapshot not wanted any more; `noted` are the rows that were fixed last.
+    pub(super) fn job_over(&mut self, job: &JobId, noted: Option<&Snapshot>) {
+        let noted = noted.map(|noted| noted.job.as_str());
+        let last = self.kept.as_ref().map(|kept| kept.job.as_str()).or(noted);
         if last == Some(job.as_str()) {
-            *kept = None;
             self.remove();
         }
     }
 
-    fn remove(&self) {
-        if let Err(error) = remove_folder(&self.folder()) {
-            tracing::warn!("rows that are not wanted any more stay on disk: {error}");
+    /// No round needs what lies on disk.
+    pub(super) fn remove(&mut self) {
+        self.kept = None;
+        for folder in [self.home.join(PART_FOLDER), self.folder()] {
+            if let Err(error) = remove_folder(&folder) {
+                tracing::warn!("rows that are not wanted any more stay on disk: {error}");
+            }
         }
     }
 
     /// After a restart in the middle of a round: the snapshot on disk is of it.
-    pub(super) fn is_of(&self, job: &JobId, round: u32, spec: &DataSpec) {
-        *lock(&self.kept) = Some(Kept {
+    pub(super) fn is_of(&mut self, job: &JobId, round: u32, spec: &DataSpec) {
+        self.kept = Some(Kept {
             job: job.clone(),
             round,
             spec: spec.clone(),
@@ -303,7 +312,7 @@ mod tests {
             rows_max: bounds.rows_max,
             counts: Arc::new(Counts::default()),
         };
-        let rows = RoundRows::new(source, None, home.path());
+        let mut rows = RoundRows::new(source, None, home.path());
         let give = |header: &[u8]| {
             let mut ring = lock(&ring);
             ring.begin(header).unwrap();
@@ -311,7 +320,7 @@ mod tests {
         };
         let job: JobId = "air".parse().unwrap();
         let spec = sample::plan(b"", b"").data;
-        let fixed = |round, header: &[u8]| {
+        let mut fixed = |round, header: &[u8]| {
             let fixed = rows.fix(&job, round, &spec).unwrap();
             assert_eq!(fixed.extent, (4, 8));
             assert_eq!(header_in(&rows.folder()).unwrap().unwrap(), header);

@@ -1,4 +1,8 @@
-//! Plans for unit tests.
+//! Plans for unit tests, and a file that takes its time.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fl_model::{
     DataSpec, Epoch, Feature, FeatureSpec, Grid, GridWidth, JobId, Label, Loss, Normalization,
@@ -62,4 +66,29 @@ pub(crate) fn train_work(weight_max: u64) -> TrainWork {
         privacy: Privacy::Off,
         seed: 1,
     }
+}
+
+/// Makes a file that whoever opens waits for, until [`fed`] lets him go on.
+pub(crate) fn slow_file(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+/// Works while readers of a slow file find nothing in it; `meanwhile` is done before each has read it.
+pub(crate) fn fed<T>(slow: &Path, meanwhile: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                let _writer = OpenOptions::new().write(true).open(slow).unwrap();
+                meanwhile();
+            }
+        });
+        let done = work();
+        ended.store(true, Ordering::Relaxed);
+        // Held until the thread has ended, which waits for a reader.
+        let reader = OpenOptions::new().read(true).write(true).open(slow);
+        (done, reader.unwrap())
+    })
+    .0
 }

@@ -55,12 +55,12 @@ pub(crate) enum Done {
 pub(crate) struct Worker {
     identity: Arc<Identity>,
     ledger: Arc<Mutex<Ledger>>,
-    rows: RoundRows,
     bench: Mutex<Bench>,
 }
 
-#[derive(Default)]
+/// Whoever works holds it: rows are neither fixed nor removed meanwhile.
 struct Bench {
+    rows: RoundRows,
     workshop: Workshop,
     data: Option<HeldData>,
 }
@@ -114,8 +114,11 @@ impl Worker {
         Self {
             identity,
             ledger,
-            rows,
-            bench: Mutex::default(),
+            bench: Mutex::new(Bench {
+                rows,
+                workshop: Workshop::default(),
+                data: None,
+            }),
         }
     }
 
@@ -141,7 +144,7 @@ impl Worker {
         });
         let data = self.data(bench, plan)?;
         task.check_wanted()?;
-        if let Some(counts) = self.rows.counts() {
+        if let Some(counts) = bench.rows.counts() {
             task.attribute(|trace| {
                 trace.attr(attr::SENSOR_ROWS, counts.received());
                 trace.attr(attr::SENSOR_REFUSED, counts.refused());
@@ -309,19 +312,42 @@ impl Worker {
         Ok(())
     }
 
-    /// A phase is over, whatever became of it: after a round's last, its rows are not wanted again. Waits for
-    /// the disk, as [`Worker::job_over`] does.
+    /// A phase is over, whatever became of it: after a round's last, its rows are not wanted again; the statistics
+    /// are a round of their own. Waits for the task in progress and for the disk, as [`Worker::job_over`] and
+    /// [`Worker::tidy`] do.
     pub(crate) fn over(&self, key: &RoundKey) {
-        if key.phase == Phase::Evaluate {
-            self.rows.release(&key.job, key.round.0);
+        if key.phase != Phase::Train {
+            let mut bench = lock(&self.bench);
+            let noted = self.noted();
+            bench.rows.release(&key.job, key.round.0, noted.as_ref());
         }
     }
 
-    /// A job is over: so is every round of it.
+    /// A job is over: so is every round of it. A task of it that was cancelled has ended by then, and left the rows
+    /// that it may have fixed.
     pub(crate) fn job_over(&self, job: &JobId) {
-        let noted = lock(&self.ledger).last_snapshot().cloned();
-        let noted = noted.as_ref().map(|noted| noted.job.as_str());
-        self.rows.job_over(job, noted);
+        let mut bench = lock(&self.bench);
+        bench.rows.job_over(job, self.noted().as_ref());
+    }
+
+    /// After a start: removes rows of which the ledger says that their round is over, or nothing at all.
+    pub(crate) fn tidy(&self) {
+        let mut bench = lock(&self.bench);
+        let last = lock(&self.ledger).last().cloned();
+        let is_over = |noted: &Snapshot| {
+            last.is_some_and(|last| {
+                let (is_job, round) = (last.job.as_str() == noted.job, last.round.0);
+                let is_last = round == noted.round && last.phase != Phase::Train;
+                is_job && (round > noted.round || is_last)
+            })
+        };
+        if self.noted().is_none_or(|noted| is_over(&noted)) {
+            bench.rows.remove();
+        }
+    }
+
+    fn noted(&self) -> Option<Snapshot> {
+        lock(&self.ledger).last_snapshot().cloned()
     }
 
     /// The rows of the plan's round: fixed and read once, when the round begins here, and read again as
@@ -335,8 +361,8 @@ impl Worker {
             held => {
                 let noted = lock(&self.ledger).snapshot(job, round).cloned();
                 let (data, stamp) = match noted {
-                    Some(noted) => (self.data_again(job, round, &noted, plan)?, None),
-                    None => self.new_data(held, plan)?,
+                    Some(noted) => (data_again(&mut bench.rows, &noted, plan)?, None),
+                    None => self.new_data(&mut bench.rows, held, plan)?,
                 };
                 bench.data.insert(HeldData {
                     job: job.clone(),
@@ -354,61 +380,60 @@ impl Worker {
     /// not read again where nothing has changed.
     fn new_data(
         &self,
+        rows: &mut RoundRows,
         held: Option<HeldData>,
         plan: &RoundPlan,
     ) -> Result<(Arc<LocalData>, Option<Stamp>), Failure> {
         let (job, round) = (&plan.key.job, plan.key.round.0);
-        let fixed = self.rows.fix(job, round, &plan.data)?;
+        let fixed = rows.fix(job, round, &plan.data)?;
         let held = held.filter(|held| fixed.stamp.is_some() && held.stamp == fixed.stamp);
         let data = match held {
             Some(held) => held.data,
-            None => self
-                .load(fixed.extent, plan)
-                .inspect_err(|_| self.rows.release(job, round))?,
+            None => {
+                load(rows, fixed.extent, plan).inspect_err(|_| rows.release(job, round, None))?
+            }
         };
         let snapshot = Snapshot::new(job, round, &data.digest, fixed.extent);
         lock(&self.ledger).save_snapshot(snapshot)?;
         Ok((data, fixed.stamp))
     }
+}
 
-    fn load(&self, extent: Extent, plan: &RoundPlan) -> Result<Arc<LocalData>, Failure> {
-        let data = self.rows.load(extent, &plan.data)?;
-        let command = self.rows.counts().map_or_else(String::new, |counts| {
+fn load(rows: &RoundRows, extent: Extent, plan: &RoundPlan) -> Result<Arc<LocalData>, Failure> {
+    let data = rows.load(extent, &plan.data)?;
+    let command = rows.counts().map_or_else(String::new, |counts| {
+        format!(
+            "; since its start this agent kept {} rows of the command, left out {} lines and started it {} times again",
+            counts.received(),
+            counts.refused(),
+            counts.restarts()
+        )
+    });
+    tracing::info!("{}{command}", say::rows(&rows.place(), &data));
+    Ok(Arc::new(data))
+}
+
+/// A round is of the rows that it began with: where they are not to be had any more, after a restart in its middle,
+/// it is declined.
+fn data_again(
+    rows: &mut RoundRows,
+    noted: &Snapshot,
+    plan: &RoundPlan,
+) -> Result<Arc<LocalData>, Failure> {
+    let (job, round) = (&plan.key.job, plan.key.round.0);
+    rows.is_of(job, round, &plan.data);
+    let extent = noted.extent.unwrap_or((0, u64::MAX));
+    let data = load(rows, extent, plan);
+    match data {
+        Ok(data) if data.digest.to_string() == noted.sha256 => Ok(data),
+        _ => Err(Failure::new(
+            Reason::DataUnusable,
             format!(
-                "; since its start this agent kept {} rows of the command, left out {} lines and started it {} \
-                 times again",
-                counts.received(),
-                counts.refused(),
-                counts.restarts()
-            )
-        });
-        tracing::info!("{}{command}", say::rows(&self.rows.place(), &data));
-        Ok(Arc::new(data))
-    }
-
-    /// A round is of the rows that it began with: where they are not to be had any more, after a restart in
-    /// its middle, it is declined.
-    fn data_again(
-        &self,
-        job: &JobId,
-        round: u32,
-        noted: &Snapshot,
-        plan: &RoundPlan,
-    ) -> Result<Arc<LocalData>, Failure> {
-        self.rows.is_of(job, round, &plan.data);
-        let extent = noted.extent.unwrap_or((0, u64::MAX));
-        let data = self.load(extent, plan);
-        match data {
-            Ok(data) if data.digest.to_string() == noted.sha256 => Ok(data),
-            _ => Err(Failure::new(
-                Reason::DataUnusable,
-                format!(
-                    "{} has changed since round {round} began and this agent was started again: it takes \
-                     part from the next round on",
-                    self.rows.place().display()
-                ),
-            )),
-        }
+                "{} has changed since round {round} began and this agent was started again: it takes part from the \
+                 next round on",
+                rows.place().display()
+            ),
+        )),
     }
 }
 

@@ -6,7 +6,7 @@ use fl_runtime::mqtt::Message;
 use fl_wire::topics::Up;
 use fl_wire::{Receipt, VersionRange, Welcome};
 
-use super::{Agent, CLOCK_OFFSET_SHOWN_US, on_disk, wall_us_signed};
+use super::{Agent, CLOCK_OFFSET_SHOWN_US, wall_us_signed};
 use crate::ledger::LedgerError;
 use crate::run::door::Incoming;
 use crate::run::worker::lock;
@@ -49,9 +49,10 @@ impl Agent {
                 if self.fetching.take_if(|plan| plan.key.job == job).is_some() {
                     self.parts.downloads.stop();
                 }
-                let worker = self.parts.worker.clone();
-                on_disk(|| worker.job_over(&job));
-                self.feed(EdgeEvent::PlanCleared(job))
+                // What is worked on is cancelled before the rows go, which are not fixed again then.
+                self.feed(EdgeEvent::PlanCleared(job.clone()))?;
+                self.on_bench(move |worker| worker.job_over(&job));
+                Ok(())
             }
             Incoming::Fog(member) => {
                 tracing::debug!("the region's fog is {member}");

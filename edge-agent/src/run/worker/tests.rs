@@ -376,7 +376,8 @@ fn restart_with_ring(device: &mut Device) {
 }
 
 fn give(device: &Device, lines: std::ops::Range<usize>) {
-    let Source::Ring { ring, .. } = &device.worker.rows.source else {
+    let bench = lock(&device.worker.bench);
+    let Source::Ring { ring, .. } = &bench.rows.source else {
         panic!("no ring");
     };
     let mut text = String::new();
@@ -402,7 +403,10 @@ fn a_restart_in_a_round_does_not_change_the_rows_of_a_ring() {
     let key = train(1).plan.key;
 
     // Killed when the rows were fixed, and again when the contribution was stored; rows come all the time.
-    let fixed = struck.worker.data(&mut Bench::default(), &train(1).plan);
+    let fixed = {
+        let mut bench = lock(&struck.worker.bench);
+        struck.worker.data(&mut bench, &train(1).plan)
+    };
     fixed.unwrap();
     for killed in 0..2 {
         give(&struck, 6_000 + killed * 900..6_900 + killed * 900);

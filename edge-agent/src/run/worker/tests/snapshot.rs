@@ -127,3 +127,58 @@ fn the_rows_of_a_job_that_is_over_are_removed() {
     device.worker.job_over(&job);
     assert!(device.snapshot().is_dir());
 }
+
+#[test]
+fn rows_that_no_round_needs_go_at_the_next_start() {
+    let mut device = device(ROOM);
+    let key = |device: &Device, round, phase| RoundKey {
+        job: device.job.job.clone(),
+        round: RoundNumber(round),
+        phase,
+    };
+    for (round, phase, stays) in [
+        (3, Phase::Evaluate, true),
+        (4, Phase::Train, true),
+        (4, Phase::Evaluate, false),
+        (5, Phase::Train, false),
+    ] {
+        device.contribution(4, Work::Statistics);
+        let (stored, last) = (
+            key(&device, 4, Phase::Statistics),
+            key(&device, round, phase),
+        );
+        let outcome = fl_model::Outcome::Counted;
+        lock(&device.ledger)
+            .forget(&stored, outcome, Some(&last))
+            .unwrap();
+        device.restart();
+        device.worker.tidy();
+        assert_eq!(device.snapshot().exists(), stays, "{last:?}");
+    }
+
+    // Killed before they were noted.
+    let other = self::device(ROOM);
+    fs::create_dir(other.snapshot()).unwrap();
+    fs::write(other.snapshot().join("data.csv"), DATA).unwrap();
+    other.worker.tidy();
+    assert!(!other.snapshot().exists());
+}
+
+#[test]
+fn rows_of_before_a_restart_are_removed_when_their_round_is_over() {
+    let mut device = device(ROOM);
+    device.contribution(2, Work::Statistics);
+    device.restart();
+    device.over(1, Phase::Evaluate);
+    assert!(device.snapshot().exists());
+    device.over(2, Phase::Evaluate);
+    assert!(!device.snapshot().exists());
+}
+
+#[test]
+fn links_of_a_ring_do_not_outlive_the_statistics() {
+    let ring = with_ring(2_000);
+    ring.contribution(0, Work::Statistics);
+    ring.over(0, Phase::Statistics);
+    assert!(!ring.snapshot().exists());
+}
