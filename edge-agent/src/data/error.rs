@@ -226,6 +226,11 @@ impl DataError {
         matches!(self, DataError::Cell { .. } | DataError::NotUtf8 { .. })
     }
 
+    /// Whether nothing was read, so that it says nothing of what is in the file.
+    pub(crate) fn is_of_reading(&self) -> bool {
+        matches!(self, DataError::Missing { .. } | DataError::Read { .. })
+    }
+
     /// A file or folder of which all that is wrong can be told.
     pub(super) fn layout(file: String, problem: String) -> Self {
         DataError::Layout {

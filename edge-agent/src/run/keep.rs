@@ -27,12 +27,12 @@ pub(super) fn at(place: &Path, name: &Path) -> PathBuf {
 }
 
 /// Keeps the files with these names at `from` under the same names at `to`, all of them or none, as cheaply as
-/// can be. After a power cut they are there.
+/// can be, and returns how the last of them was kept. After a power cut they are there.
 ///
 /// # Errors
 /// One of them can neither be copied nor linked, as one on another file system or of another user; or there
 /// are more than [`FILES_MAX`].
-pub(super) fn keep(from: &Path, to: &Path, names: &[PathBuf]) -> io::Result<()> {
+pub(super) fn keep(from: &Path, to: &Path, names: &[PathBuf]) -> io::Result<By> {
     let kept = keep_all(from, to, names);
     if kept.is_err() {
         // What is there of them would be in the way; it is not an error of its own.
@@ -44,7 +44,7 @@ pub(super) fn keep(from: &Path, to: &Path, names: &[PathBuf]) -> io::Result<()> 
     kept
 }
 
-fn keep_all(from: &Path, to: &Path, names: &[PathBuf]) -> io::Result<()> {
+fn keep_all(from: &Path, to: &Path, names: &[PathBuf]) -> io::Result<By> {
     if names.len() > FILES_MAX {
         return Err(io::Error::other(format!(
             "there are more than {FILES_MAX} files"
@@ -67,18 +67,20 @@ fn keep_all(from: &Path, to: &Path, names: &[PathBuf]) -> io::Result<()> {
     }
     // One flush for all of them: a folder may hold thousands.
     match File::open(to) {
-        Ok(kept) if to.is_dir() => Ok(rustix::fs::syncfs(kept)?),
-        Ok(kept) => kept.sync_all(),
+        Ok(kept) if to.is_dir() => rustix::fs::syncfs(kept)?,
+        Ok(kept) => kept.sync_all()?,
         // There were no files.
-        Err(_) => Ok(()),
+        Err(_) => {}
     }
+    Ok(by)
 }
 
 /// How a file is kept; where one way does not do for a file, it is not tried with the next.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum By {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum By {
     Sharing,
     Copying,
+    /// Some of them: what is written into such a file changes what was kept.
     Linking,
 }
 

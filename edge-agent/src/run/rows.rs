@@ -4,16 +4,20 @@
 //! There is one snapshot. A ring's goes when its round is over: while it is there, the ring's own removals free
 //! nothing. Any other stays for the next round as long as nothing has changed, so that data that rest are written
 //! once and not in each round; and goes with its job.
+//!
+//! Arrays that are of several moments pair examples with labels of others: files that somebody writes while they
+//! are copied or read are seen by their stamps.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
-use fl_model::{DataSpec, JobId, Reason, Split};
+use fl_model::{DataSpec, Inputs, JobId, Reason, Split};
 use fl_runtime::store::{StoreError, sync_folder};
 
-use super::keep::keep;
+use super::keep::{By, keep};
 use super::stamp;
 use super::worker::lock;
 use crate::data::{self, DataError, LocalData};
@@ -56,8 +60,26 @@ pub(super) enum Stamp {
 /// Rows that are fixed.
 pub(super) struct Fixed {
     pub(super) extent: Extent,
-    /// None where the source changed meanwhile.
+    /// None where a change may not show.
     pub(super) stamp: Option<Stamp>,
+}
+
+/// What is to be looked at to tell whether rows changed while they were read.
+enum Watched {
+    /// They cannot: they are in files of our own.
+    Nothing,
+    /// They did, while they were copied.
+    Changed,
+    /// The files there.
+    At(PathBuf),
+}
+
+/// Rows that were fixed anew.
+struct Taken {
+    fixed: Fixed,
+    watched: Watched,
+    /// Whether they are there after a restart.
+    is_kept: bool,
 }
 
 /// The source of a device's rows, and the snapshot of the round in progress. To fix, read and release them takes as
@@ -67,6 +89,8 @@ pub(super) struct RoundRows {
     split: Option<Split>,
     home: PathBuf,
     kept: Option<Kept>,
+    /// Whether it was said that the files cannot be kept.
+    said_unkept: bool,
 }
 
 /// What the snapshot on disk is of.
@@ -74,7 +98,13 @@ struct Kept {
     job: JobId,
     round: u32,
     spec: DataSpec,
+    /// While the source has this one, the next round takes it over.
     stamp: Option<Stamp>,
+    /// That of the source before it was kept.
+    before: Option<Stamp>,
+    /// Where the file or folder lay, whatever links led there.
+    real: PathBuf,
+    watched: Watched,
 }
 
 impl RoundRows {
@@ -84,6 +114,7 @@ impl RoundRows {
             split,
             home: home.to_owned(),
             kept: None,
+            said_unkept: false,
         }
     }
 
@@ -113,34 +144,68 @@ impl RoundRows {
         round: u32,
         spec: &DataSpec,
     ) -> Result<Fixed, Failure> {
-        let before = self.stamp(spec);
+        let (now, real) = (SystemTime::now(), self.real());
+        let before = self.stamp(&real, spec);
         let kept = self.kept.take();
-        let is_kept = kept.is_some_and(|kept| before.is_some() && kept.stamp == before);
-        let fixed = match is_kept {
-            true => Fixed {
-                extent: self.extent(before.as_ref()),
-                stamp: before,
+        let kept = kept.filter(|kept| before.is_some() && kept.stamp == before);
+        let Taken {
+            fixed,
+            watched,
+            is_kept,
+        } = match kept {
+            Some(kept) => Taken {
+                fixed: Fixed {
+                    extent: self.extent(&real, before.as_ref()),
+                    stamp: before.clone(),
+                },
+                watched: kept.watched,
+                is_kept: true,
             },
-            false => self.take(before, spec).map_err(|error| {
-                Failure::new(
-                    Reason::DataUnusable,
-                    format!("the rows of the round cannot be kept: {error}"),
-                )
-            })?,
+            None => self
+                .take(&real, before.clone(), now, spec)
+                .map_err(|error| {
+                    Failure::new(
+                        Reason::DataUnusable,
+                        format!("the rows of the round cannot be kept: {error}"),
+                    )
+                })?,
         };
         self.kept = Some(Kept {
             job: job.clone(),
             round,
             spec: spec.clone(),
-            stamp: fixed.stamp.clone(),
+            stamp: fixed.stamp.clone().filter(|_| is_kept),
+            before,
+            real,
+            watched,
         });
         Ok(fixed)
     }
 
-    fn stamp(&self, spec: &DataSpec) -> Option<Stamp> {
+    /// Whether arrays or images that were fixed and read may be of several moments.
+    pub(super) fn is_torn(&self) -> bool {
+        let Some(kept) = &self.kept else {
+            return false;
+        };
+        // A CSV may grow: what it was is a prefix of it.
+        matches!(kept.spec.inputs, Inputs::Tensors(_))
+            && match &kept.watched {
+                Watched::Nothing => false,
+                Watched::Changed => true,
+                Watched::At(place) => self.stamp(place, &kept.spec) != kept.before,
+            }
+    }
+
+    /// The file or folder that the source's name leads to now.
+    fn real(&self) -> PathBuf {
+        let place = self.place();
+        fs::canonicalize(&place).unwrap_or(place)
+    }
+
+    fn stamp(&self, place: &Path, spec: &DataSpec) -> Option<Stamp> {
         match &self.source {
-            Source::File(file) => {
-                let stamp = stamp::Stamp::of(file, &self.names(file, spec)?);
+            Source::File(_) => {
+                let stamp = stamp::Stamp::of(place, &self.names(place, spec)?);
                 stamp.map(Stamp::File)
             }
             Source::Ring { ring, .. } => {
@@ -160,51 +225,99 @@ impl RoundRows {
     }
 
     /// All of the file, or of the folder, whose bytes are not counted; or rows of the ring.
-    fn extent(&self, stamp: Option<&Stamp>) -> Extent {
+    fn extent(&self, real: &Path, stamp: Option<&Stamp>) -> Extent {
         match (&self.source, stamp) {
             (_, Some(Stamp::Ring(extent, _))) => *extent,
-            (Source::File(file), _) if file.is_file() => {
-                (0, fs::metadata(file).map_or(u64::MAX, |file| file.len()))
+            (Source::File(_), _) if real.is_file() => {
+                (0, fs::metadata(real).map_or(u64::MAX, |file| file.len()))
             }
             _ => (0, u64::MAX),
         }
     }
 
-    fn take(&self, before: Option<Stamp>, spec: &DataSpec) -> Result<Fixed, StoreError> {
+    fn take(
+        &mut self,
+        real: &Path,
+        before: Option<Stamp>,
+        now: SystemTime,
+        spec: &DataSpec,
+    ) -> Result<Taken, StoreError> {
         let (part, folder) = (self.home.join(PART_FOLDER), self.folder());
         for old in [&part, &folder] {
             remove_folder(old)?;
         }
         fs::create_dir(&part).map_err(StoreError::io("create folder", &part))?;
-        let fixed = match &self.source {
+        let taken = match &self.source {
             Source::File(file) => {
-                let extent = self.extent(before.as_ref());
-                if let Some(names) = self.names(file, spec)
-                    && let Err(error) = keep(file, &copy_of(file, &part), &names)
-                {
-                    // They are read where they lie: their digest tells whether they have changed.
-                    tracing::debug!("{} is not kept for the round: {error}", file.display());
-                }
-                let after = self.stamp(spec);
-                Fixed {
-                    extent,
-                    stamp: after.filter(|after| before.as_ref() == Some(after)),
+                let extent = self.extent(real, before.as_ref());
+                let file = file.clone();
+                let watched = self.keep(&file, real, before.as_ref(), spec);
+                let is_settled = |stamp: &Stamp| match stamp {
+                    Stamp::File(stamp) => stamp.is_settled(now),
+                    Stamp::Ring(..) => true,
+                };
+                let is_whole = !matches!(watched, Some(Watched::Changed));
+                Taken {
+                    fixed: Fixed {
+                        extent,
+                        stamp: before.filter(|stamp| is_whole && is_settled(stamp)),
+                    },
+                    is_kept: watched.is_some(),
+                    watched: watched.unwrap_or_else(|| Watched::At(real.to_owned())),
                 }
             }
             Source::Ring { ring, .. } => {
                 let mut ring = lock(ring);
                 let range = ring.link_into(&part)?;
                 let extent = (range.start, range.end);
-                Fixed {
-                    extent,
-                    stamp: Some(Stamp::Ring(extent, ring.header().to_vec())),
+                let stamp = Some(Stamp::Ring(extent, ring.header().to_vec()));
+                Taken {
+                    fixed: Fixed { extent, stamp },
+                    watched: Watched::Nothing,
+                    is_kept: true,
                 }
             }
         };
         sync_folder(&part)?;
         fs::rename(&part, &folder).map_err(StoreError::io("rename to", &folder))?;
         sync_folder(&self.home)?;
-        Ok(fixed)
+        Ok(taken)
+    }
+
+    /// Keeps what the job reads of the file or folder, where that can be done. Otherwise it is read where it lies,
+    /// and its digest tells whether it has changed.
+    fn keep(
+        &mut self,
+        file: &Path,
+        real: &Path,
+        before: Option<&Stamp>,
+        spec: &DataSpec,
+    ) -> Option<Watched> {
+        let names = self.names(real, spec)?;
+        let copy = copy_of(file, &self.home.join(PART_FOLDER));
+        match keep(real, &copy, &names) {
+            Ok(By::Linking) => {
+                self.said_unkept = false;
+                Some(Watched::At(copy_of(file, &self.folder())))
+            }
+            Ok(By::Sharing | By::Copying) => {
+                self.said_unkept = false;
+                match self.stamp(real, spec).as_ref() == before {
+                    true => Some(Watched::Nothing),
+                    false => Some(Watched::Changed),
+                }
+            }
+            Err(error) => {
+                // Of a file that is not there, reading it says more.
+                if before.is_some() && !std::mem::replace(&mut self.said_unkept, true) {
+                    tracing::info!(
+                        "{} cannot be kept for its rounds ({error}): it is read where it lies",
+                        file.display()
+                    );
+                }
+                None
+            }
+        }
     }
 
     /// Reads rows that were fixed.
@@ -216,8 +329,12 @@ impl RoundRows {
         match &self.source {
             Source::File(file) => {
                 let copy = copy_of(file, &folder);
-                let place = if copy.exists() { &copy } else { file };
-                data::load_prefix(file, place, extent.1, spec, split)
+                let real = self.kept.as_ref().map(|kept| kept.real.clone());
+                let place = match copy.exists() {
+                    true => copy,
+                    false => real.unwrap_or_else(|| self.real()),
+                };
+                data::load_prefix(file, &place, extent.1, spec, split)
             }
             Source::Ring { ring, rows_max, .. } => {
                 let name = lock(ring).folder().to_owned();
@@ -250,7 +367,7 @@ impl RoundRows {
     fn rests(&self, kept: &Kept) -> bool {
         matches!(self.source, Source::File(_))
             && kept.stamp.is_some()
-            && kept.stamp == self.stamp(&kept.spec)
+            && kept.stamp == self.stamp(&self.real(), &kept.spec)
     }
 
     /// A job is over, and its snapshot not wanted any more; `noted` are the rows that were fixed last.
@@ -279,6 +396,9 @@ impl RoundRows {
             round,
             spec: spec.clone(),
             stamp: None,
+            before: None,
+            real: self.real(),
+            watched: Watched::Nothing,
         });
     }
 

@@ -5,28 +5,45 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
 use super::keep::at;
 
-/// What changes when one of some files does, or when they are others: SHA-256 of their names, and of what
-/// the file system says of each.
+/// A file that was written less long ago may be written again without that its time shows it: clocks of file
+/// systems tick in up to 2 s.
+const TICK: Duration = Duration::from_secs(3);
+
+/// What changes when one of some files does, or when they are others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp([u8; 32]);
+pub(super) struct Stamp {
+    /// SHA-256 of their names, and of what the file system says of each.
+    sha256: [u8; 32],
+    /// When one of them was written last.
+    written: SystemTime,
+}
 
 impl Stamp {
     /// That of the files with these names at `place`; none where one of them cannot be looked at.
     pub(super) fn of(place: &Path, names: &[PathBuf]) -> Option<Self> {
         let mut hash = Sha256::new();
+        let mut written = SystemTime::UNIX_EPOCH;
         for name in names {
-            add(place, name, &mut hash).ok()?;
+            written = written.max(add(place, name, &mut hash).ok()?);
         }
-        Some(Self(hash.finalize().into()))
+        let sha256 = hash.finalize().into();
+        Some(Self { sha256, written })
+    }
+
+    /// Whether any change after `now`, when the files were looked at, shows in another stamp.
+    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+        now.duration_since(self.written).is_ok_and(|age| age > TICK)
     }
 }
 
-fn add(place: &Path, name: &Path, hash: &mut Sha256) -> io::Result<()> {
+/// Returns when the file was written last.
+fn add(place: &Path, name: &Path, hash: &mut Sha256) -> io::Result<SystemTime> {
     let found = metadata(at(place, name))?;
     let name = name.as_os_str().as_bytes();
     hash.update((name.len() as u64).to_be_bytes());
@@ -37,7 +54,7 @@ fn add(place: &Path, name: &Path, hash: &mut Sha256) -> io::Result<()> {
     for number in [found.mtime(), found.mtime_nsec()] {
         hash.update(number.to_be_bytes());
     }
-    Ok(())
+    found.modified()
 }
 
 #[cfg(test)]
@@ -67,5 +84,14 @@ mod tests {
         let file = class.join("2.png");
         assert!(Stamp::of(&file, &names(&[""])).is_some());
         assert!(Stamp::of(&folder.path().join("nothing"), &names(&[""])).is_none());
+
+        let written = file.metadata().unwrap().modified().unwrap();
+        assert!(!renamed.is_settled(written));
+        assert!(!renamed.is_settled(written + TICK));
+        assert!(renamed.is_settled(written + TICK + Duration::from_millis(1)));
+        assert!(
+            !renamed.is_settled(written - TICK),
+            "a clock that runs ahead"
+        );
     }
 }

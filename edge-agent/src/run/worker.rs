@@ -1,5 +1,7 @@
 //! Makes contributions, one at a time, away from the loop that talks.
 
+mod reading;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,11 +16,12 @@ use onnx_train::{Model, local_parameters};
 
 use super::downloads::Objects;
 use super::identity::{About, Identity};
-use super::rows::{Extent, RoundRows, Stamp};
+use super::rows::{RoundRows, Stamp};
 use crate::data::LocalData;
 use crate::ledger::{Ledger, LedgerError, Snapshot, Update};
 use crate::say;
 use crate::work::{Failure, View, Workshop, counters, protect, statistics, training_seed};
+use reading::{data_again, fix_and_read};
 
 /// The device's spans of a phase, while they grow.
 pub(crate) type SharedTrace = Arc<Mutex<DeviceTrace>>;
@@ -385,55 +388,11 @@ impl Worker {
         plan: &RoundPlan,
     ) -> Result<(Arc<LocalData>, Option<Stamp>), Failure> {
         let (job, round) = (&plan.key.job, plan.key.round.0);
-        let fixed = rows.fix(job, round, &plan.data)?;
-        let held = held.filter(|held| fixed.stamp.is_some() && held.stamp == fixed.stamp);
-        let data = match held {
-            Some(held) => held.data,
-            None => {
-                load(rows, fixed.extent, plan).inspect_err(|_| rows.release(job, round, None))?
-            }
-        };
+        let (fixed, data) = fix_and_read(rows, held.as_ref(), plan)
+            .inspect_err(|_| rows.release(job, round, None))?;
         let snapshot = Snapshot::new(job, round, &data.digest, fixed.extent);
         lock(&self.ledger).save_snapshot(snapshot)?;
         Ok((data, fixed.stamp))
-    }
-}
-
-fn load(rows: &RoundRows, extent: Extent, plan: &RoundPlan) -> Result<Arc<LocalData>, Failure> {
-    let data = rows.load(extent, &plan.data)?;
-    let command = rows.counts().map_or_else(String::new, |counts| {
-        format!(
-            "; since its start this agent kept {} rows of the command, left out {} lines and started it {} times again",
-            counts.received(),
-            counts.refused(),
-            counts.restarts()
-        )
-    });
-    tracing::info!("{}{command}", say::rows(&rows.place(), &data));
-    Ok(Arc::new(data))
-}
-
-/// A round is of the rows that it began with: where they are not to be had any more, after a restart in its middle,
-/// it is declined.
-fn data_again(
-    rows: &mut RoundRows,
-    noted: &Snapshot,
-    plan: &RoundPlan,
-) -> Result<Arc<LocalData>, Failure> {
-    let (job, round) = (&plan.key.job, plan.key.round.0);
-    rows.is_of(job, round, &plan.data);
-    let extent = noted.extent.unwrap_or((0, u64::MAX));
-    let data = load(rows, extent, plan);
-    match data {
-        Ok(data) if data.digest.to_string() == noted.sha256 => Ok(data),
-        _ => Err(Failure::new(
-            Reason::DataUnusable,
-            format!(
-                "{} has changed since round {round} began and this agent was started again: it takes part from the \
-                 next round on",
-                rows.place().display()
-            ),
-        )),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use fl_model::{
     DeviceId, EvaluateWork, FeatureStatistics, JobSpec, Normalization, ObjectRef, Phase, RegionId,
@@ -46,10 +47,18 @@ fn rows_of(home: &Path, file: &Path) -> RoundRows {
     RoundRows::new(Source::File(file.to_owned()), None, home)
 }
 
+/// A file that has not been written for a while.
+fn rest(file: &Path) {
+    let before = SystemTime::now() - Duration::from_secs(3_600);
+    let file = fs::File::options().write(true).open(file).unwrap();
+    file.set_modified(before).unwrap();
+}
+
 fn device(outbox_bytes_max: u64) -> Device {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("data.csv");
     fs::write(&file, DATA).unwrap();
+    rest(&file);
     let identity = Identity {
         device: DeviceId::new("Tiantan").unwrap(),
         region: RegionId::new("east").unwrap(),

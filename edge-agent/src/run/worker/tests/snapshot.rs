@@ -69,9 +69,35 @@ fn rows_that_rest_are_written_once() {
 }
 
 #[test]
+fn rows_that_were_just_written_are_taken_anew() {
+    let device = device(ROOM);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(DATA), &mut text).unwrap();
+    let (line, last) = text.split_at(text.rfind("\n20").unwrap());
+    let other = format!("{line}{}", last.replacen('1', "2", 1));
+    assert!(other.len() == text.len() && other != text);
+    let noted = |round, text: &str, written: Option<SystemTime>| {
+        fs::write(device.data_file(), text).unwrap();
+        if let Some(written) = written {
+            let file = fs::File::options().write(true).open(device.data_file());
+            file.unwrap().set_modified(written).unwrap();
+        }
+        device.contribution(round, Work::Statistics);
+        let ledger = lock(&device.ledger);
+        let noted = ledger.snapshot(&device.job.job, round).cloned().unwrap();
+        noted.sha256
+    };
+    let first = noted(1, &text, None);
+    // Within one tick of the clock, in place and of the same length: nothing but the bytes tells.
+    let written = fs::metadata(device.data_file()).unwrap().modified();
+    assert_ne!(noted(2, &other, Some(written.unwrap())), first);
+}
+
+#[test]
 fn data_that_cannot_be_used_are_not_copied_for_every_phase() {
     let device = device(ROOM);
     fs::write(device.data_file(), "time,PM2.5\n").unwrap();
+    rest(device.data_file());
     let task = |round| device.task(round, Work::Statistics, MODEL);
     device.failure(&task(1));
     device.mark();
