@@ -187,7 +187,7 @@ pub struct LocalData {
     pub unlabelled: u64,
     /// Rows of a ring that do not fit the job.
     pub unfit: u64,
-    /// SHA-256 of the file, or of the text of the ring's rows.
+    /// SHA-256 of what was read: a file, the names and bytes of a folder's, or the text of a ring's rows.
     pub digest: Digest,
 }
 

@@ -16,7 +16,7 @@ pub struct Snapshot {
     pub job: String,
     /// The round.
     pub round: u32,
-    /// SHA-256 of the file or of the text of the ring's rows, in hexadecimal digits.
+    /// [`crate::data::LocalData::digest`] of them, in hexadecimal digits.
     pub sha256: String,
     /// First and one past the last byte of the file, or row of the ring; all there is where it is not said.
     #[serde(default)]

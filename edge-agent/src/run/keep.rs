@@ -1,8 +1,8 @@
 //! Second names for a device's files, so that what they held is there again after they have changed.
 //!
 //! A file is shared with its copy where the file system can do that, copied where they are few and small, and
-//! linked otherwise: a link outlives that the file is replaced, removed or grows, and its digest tells where it
-//! was rewritten. Images are many and seldom rewritten, and a folder that gets one more each round is not copied
+//! linked otherwise: a link outlives that the file is replaced or removed, and its digest tells where it was
+//! rewritten. That it grows does no harm to a CSV, of which the first bytes are read. Images are many and seldom rewritten, and a folder that gets one more each round is not copied
 //! each round.
 
 use std::fs::{self, File};
