@@ -49,6 +49,12 @@ impl From<TrainError> for Failure {
             _ => Reason::ModelUnusable,
         };
         match &error {
+            // It may quote indices of the rows.
+            #[cfg(feature = "tract")]
+            TrainError::TractRun(_) => {
+                let told = "tract failed in a step of this model: the agent's log says why";
+                Self::in_private(reason, error, told.to_owned())
+            }
             // It names the labels that are there.
             TrainError::Weightless(_) => Self::in_private(
                 reason,
