@@ -10,7 +10,8 @@ use tributary_tests::{
 };
 use xtask::demo::{Federation, Job, agent_name, discover};
 
-const ROUNDS: u32 = 3;
+/// In each but the first, the agent is killed until one kill has fallen into its training.
+const ROUNDS: u32 = 5;
 const DEVICES: u32 = 4;
 const STRUCK: &str = "desk-1";
 /// Its images at first.
@@ -36,10 +37,11 @@ fn an_agent_killed_in_a_round_trains_on_the_same_images() {
     let images = data.join("east").join(STRUCK).join("images");
     let mut stage = Stage::set(job, discover(&data).expect("what was drawn"), None);
 
-    let mut in_training = 0;
+    let mut strikes: Vec<Strike> = Vec::new();
     let course = stage.run(|federation, round| {
-        if (1..ROUNDS).contains(&round.round) {
-            in_training += usize::from(strike(federation, round.round + 1, &images));
+        let is_done = strikes.iter().any(|strike| strike.is_in_training);
+        if (1..ROUNDS).contains(&round.round) && !is_done {
+            strikes.push(strike(federation, round.round + 1, &images));
         }
     });
     stage.wait_for_empty_outboxes();
@@ -53,15 +55,17 @@ fn an_agent_killed_in_a_round_trains_on_the_same_images() {
     let log = log.expect("a log");
     assert!(!log.contains("has changed since"), "{log}");
     // A round that was begun again read the images that it had, the next one those that had come since.
-    let times = |more: usize| {
-        let read = format!(" {} examples, of which", EXAMPLES + more);
-        log.matches(&read).count()
-    };
-    let read: Vec<usize> = (0..ROUNDS as usize - 1).map(times).collect();
-    assert!(in_training > 0, "no kill fell into the training");
-    assert!(read.iter().all(|times| *times > 0), "{read:?}\n{log}");
-    let again = read.iter().filter(|times| **times > 1).count();
-    assert!(again >= in_training, "{in_training} {read:?}\n{log}");
+    let read = |more: usize| format!(" {} examples, of which", EXAMPLES + more);
+    let (struck, last) = (strikes.len(), strikes.last().expect("a strike"));
+    assert!(last.is_in_training, "no kill fell into the training: {log}");
+    let after = &log[last.log_bytes..];
+    let first = after
+        .lines()
+        .find(|line| line.contains("examples, of which"));
+    let first = first.expect("images that were read again");
+    assert!(first.contains(&read(struck - 1)), "{first}\n{log}");
+    let goes_on = last.round < ROUNDS;
+    assert!(!goes_on || after.contains(&read(struck)), "{log}");
     assert_traces_are_clean(&course, &stage.kept_spans());
 }
 
@@ -78,9 +82,17 @@ fn wait_for_no_snapshots(stage: &Stage) {
     }
 }
 
-/// Kills the device as soon as it has fixed its images of a round, changes its folder, and starts it again: whether
-/// the device had no contribution yet.
-fn strike(federation: &mut Federation, round: u32, images: &Path) -> bool {
+/// A kill in a round.
+struct Strike {
+    round: u32,
+    /// Whether the device had fixed the round's images and not yet trained on them.
+    is_in_training: bool,
+    /// How long its log was then.
+    log_bytes: usize,
+}
+
+/// Kills the device as soon as it has fixed its images of a round, changes its folder, and starts it again.
+fn strike(federation: &mut Federation, round: u32, images: &Path) -> Strike {
     let name = agent_name(STRUCK);
     let home = federation.home(&name);
     let fixed = federation
@@ -90,8 +102,9 @@ fn strike(federation: &mut Federation, round: u32, images: &Path) -> bool {
         });
     fixed.expect("images of a round");
     federation.fleet.kill(&name).expect("it runs");
-    let entry = format!("digits-images.{round:010}.train");
-    let in_training = !home.join("outbox").join(entry).exists();
+    let log = fs::read_to_string(federation.fleet.log_path(&name)).expect("a log");
+    let trained = format!("round {round}: trained");
+    let is_in_training = fixed_round(&home) == round && !log.contains(&trained);
     let of_digit = images.join("7");
     let names = fs::read_dir(&of_digit).expect("a digit's images");
     let mut names: Vec<_> = names.map(|entry| entry.expect("an entry").path()).collect();
@@ -101,5 +114,9 @@ fn strike(federation: &mut Federation, round: u32, images: &Path) -> bool {
     fs::copy(&names[1], &other).expect("another");
     fs::rename(&other, &names[2]).expect("in its place");
     federation.fleet.restart(&name).expect("it was killed");
-    in_training
+    Strike {
+        round,
+        is_in_training,
+        log_bytes: log.len(),
+    }
 }
