@@ -70,8 +70,10 @@ enum Watched {
     Nothing,
     /// They did, while they were copied.
     Changed,
-    /// The files there.
-    At(PathBuf),
+    /// The links there.
+    Links(PathBuf),
+    /// The source itself.
+    Source,
 }
 
 /// Rows that were fixed anew.
@@ -192,7 +194,13 @@ impl RoundRows {
             && match &kept.watched {
                 Watched::Nothing => false,
                 Watched::Changed => true,
-                Watched::At(place) => self.stamp(place, &kept.spec) != kept.before,
+                Watched::Links(place) => match (self.stamp(place, &kept.spec), &kept.before) {
+                    (Some(Stamp::File(now)), Some(Stamp::File(before))) => {
+                        !now.is_written_as(before)
+                    }
+                    (now, before) => now != *before,
+                },
+                Watched::Source => self.stamp(&kept.real, &kept.spec) != kept.before,
             }
     }
 
@@ -263,7 +271,7 @@ impl RoundRows {
                         stamp: before.filter(|stamp| is_whole && is_settled(stamp)),
                     },
                     is_kept: watched.is_some(),
-                    watched: watched.unwrap_or_else(|| Watched::At(real.to_owned())),
+                    watched: watched.unwrap_or(Watched::Source),
                 }
             }
             Source::Ring { ring, .. } => {
@@ -298,7 +306,7 @@ impl RoundRows {
         match keep(real, &copy, &names) {
             Ok(By::Linking) => {
                 self.said_unkept = false;
-                Some(Watched::At(copy_of(file, &self.folder())))
+                Some(Watched::Links(copy_of(file, &self.folder())))
             }
             Ok(By::Sharing | By::Copying) => {
                 self.said_unkept = false;

@@ -1,7 +1,6 @@
 //! Whether a device's data have changed since they were read.
 
-use std::fs::metadata;
-use std::io;
+use std::fs::{Metadata, metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +19,8 @@ const TICK: Duration = Duration::from_secs(3);
 pub(super) struct Stamp {
     /// SHA-256 of their names, and of what the file system says of each.
     sha256: [u8; 32],
+    /// Of their names, lengths and times alone.
+    written_sha256: [u8; 32],
     /// When one of them was written last.
     written: SystemTime,
 }
@@ -27,13 +28,29 @@ pub(super) struct Stamp {
 impl Stamp {
     /// That of the files with these names at `place`; none where one of them cannot be looked at.
     pub(super) fn of(place: &Path, names: &[PathBuf]) -> Option<Self> {
-        let mut hash = Sha256::new();
+        let (mut hash, mut written_hash) = (Sha256::new(), Sha256::new());
         let mut written = SystemTime::UNIX_EPOCH;
         for name in names {
-            written = written.max(add(place, name, &mut hash).ok()?);
+            let found = metadata(at(place, name)).ok()?;
+            for hash in [&mut hash, &mut written_hash] {
+                add(name, &found, hash);
+            }
+            for number in [found.dev(), found.ino()] {
+                hash.update(number.to_be_bytes());
+            }
+            written = written.max(found.modified().ok()?);
         }
-        let sha256 = hash.finalize().into();
-        Some(Self { sha256, written })
+        Some(Self {
+            sha256: hash.finalize().into(),
+            written_sha256: written_hash.finalize().into(),
+            written,
+        })
+    }
+
+    /// Whether these are files of the same names, as long and written when the others were: a link to a file may be
+    /// on another inode than it was, as where layers of a container are one file system.
+    pub(super) fn is_written_as(&self, other: &Self) -> bool {
+        self.written_sha256 == other.written_sha256
     }
 
     /// Whether any change after `now`, when the files were looked at, shows in another stamp.
@@ -42,19 +59,14 @@ impl Stamp {
     }
 }
 
-/// Returns when the file was written last.
-fn add(place: &Path, name: &Path, hash: &mut Sha256) -> io::Result<SystemTime> {
-    let found = metadata(at(place, name))?;
+fn add(name: &Path, found: &Metadata, hash: &mut Sha256) {
     let name = name.as_os_str().as_bytes();
     hash.update((name.len() as u64).to_be_bytes());
     hash.update(name);
-    for number in [found.dev(), found.ino(), found.len()] {
-        hash.update(number.to_be_bytes());
-    }
+    hash.update(found.len().to_be_bytes());
     for number in [found.mtime(), found.mtime_nsec()] {
         hash.update(number.to_be_bytes());
     }
-    found.modified()
 }
 
 #[cfg(test)]
@@ -85,7 +97,16 @@ mod tests {
         assert!(Stamp::of(&file, &names(&[""])).is_some());
         assert!(Stamp::of(&folder.path().join("nothing"), &names(&[""])).is_none());
 
+        let copy = folder.path().join("copy.png");
+        std::fs::copy(&file, &copy).unwrap();
+        let of = |file: &Path| Stamp::of(file, &names(&[""])).unwrap();
+        assert!(!of(&file).is_written_as(&of(&copy)));
+        let copied = std::fs::File::options().write(true).open(&copy).unwrap();
         let written = file.metadata().unwrap().modified().unwrap();
+        copied.set_modified(written).unwrap();
+        assert!(of(&file).is_written_as(&of(&copy)));
+        assert_ne!(of(&file), of(&copy));
+
         assert!(!renamed.is_settled(written));
         assert!(!renamed.is_settled(written + TICK));
         assert!(renamed.is_settled(written + TICK + Duration::from_millis(1)));
